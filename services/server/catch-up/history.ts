@@ -12,7 +12,7 @@ import {
 } from "#gen/lucky/message/v1/message_pb.js";
 import { bucketOf } from "#platform/buckets/bucket.ts";
 import { fail } from "#platform/errors.ts";
-import { idOfPageToken, pageTokenOf } from "#platform/page-tokens.ts";
+import { idOfPageToken, pageOf, pageTokenOf } from "#platform/rpc/pages.ts";
 import { bigints, integers } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
@@ -197,8 +197,7 @@ export async function listReceipts(
   );
   if (found.length === 0) throw notFound();
   const rows = found.filter((row) => row.user_id !== null);
-  const page = rows.slice(0, size);
-  const nextPageToken = rows.length > size ? pageTokenOf(BigInt(page.at(-1)!.user_id)) : "";
+  const { page, nextPageToken } = pageOf(rows, size, (last) => pageTokenOf(BigInt(last.user_id)));
   return create(ListReceiptsResponseSchema, {
     receipts: page.map((row) => receiptOf(conversationId, row)),
     nextPageToken,

@@ -4,7 +4,8 @@
 
 // Options of services, methods and fields: the process that serves a service, the callers that a
 // method admits, the rate limit of its calls, the size of its requests, the items of a request that
-// count against the limit, and the kinds of content that devices may not send.
+// count against the limit, the characters of texts that people see, and the kinds of content that
+// devices may not send.
 
 import type { GenEnum, GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
 import type { FieldOptions, MethodOptions, ServiceOptions } from "@bufbuild/protobuf/wkt";
@@ -188,6 +189,44 @@ export enum ServiceProcess {
 export declare const ServiceProcessSchema: GenEnum<ServiceProcess>;
 
 /**
+ * Characters of a text that people see. The server refuses other texts with INVALID_ARGUMENT.
+ *
+ * @generated from enum lucky.options.v1.TextRule
+ */
+export enum TextRule {
+  /**
+   * Not declared. Any characters.
+   *
+   * @generated from enum value: TEXT_RULE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * No control characters (category Cc), and none of the characters that reverse the text after them:
+   * U+202A to U+202E and U+2066 to U+2069.
+   *
+   * @generated from enum value: TEXT_RULE_PRINTABLE = 1;
+   */
+  PRINTABLE = 1,
+
+  /**
+   * A name: printable, and empty or with at least one character that shows. White space, other
+   * separators, marks that combine with another character, format characters and default-ignorable
+   * ones (categories Z, M and Cf, property Default_Ignorable_Code_Point, such as the Hangul fillers) do
+   * not show, and neither do U+2800, U+FFFC, U+13441, U+13442 and U+1D159. A minimum length of the
+   * field decides whether the name may be empty.
+   *
+   * @generated from enum value: TEXT_RULE_NAME = 2;
+   */
+  NAME = 2,
+}
+
+/**
+ * Describes the enum lucky.options.v1.TextRule.
+ */
+export declare const TextRuleSchema: GenEnum<TextRule>;
+
+/**
  * The process that serves the service. Every service declares exactly one; a test checks all
  * services. The gateway, and connect for the Rpc frames of its sockets, forward calls of the
  * service to it.
@@ -244,4 +283,11 @@ export declare const items_per_point: GenExtension<FieldOptions, number>;
  * @generated from extension: bool server_only = 50007;
  */
 export declare const server_only: GenExtension<FieldOptions, boolean>;
+
+/**
+ * Characters that this text admits. Absent: any.
+ *
+ * @generated from extension: lucky.options.v1.TextRule text = 50008;
+ */
+export declare const text: GenExtension<FieldOptions, TextRule>;
 

@@ -4,7 +4,8 @@
 
 // Options of services, methods and fields: the process that serves a service, the callers that a
 // method admits, the rate limit of its calls, the size of its requests, the items of a request that
-// count against the limit, and the kinds of content that devices may not send.
+// count against the limit, the characters of texts that people see, and the kinds of content that
+// devices may not send.
 
 import { enumDesc, extDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
@@ -13,7 +14,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file lucky/options/v1/options.proto.
  */
 export const file_lucky_options_v1_options = /*@__PURE__*/
-  fileDesc("Ch5sdWNreS9vcHRpb25zL3YxL29wdGlvbnMucHJvdG8SEGx1Y2t5Lm9wdGlvbnMudjEqkwEKBkFjY2VzcxIWChJBQ0NFU1NfVU5TUEVDSUZJRUQQABIRCg1BQ0NFU1NfUFVCTElDEAESDwoLQUNDRVNTX1VTRVIQAhIQCgxBQ0NFU1NfQURNSU4QAxITCg9BQ0NFU1NfSU5URVJOQUwQBBITCg9BQ0NFU1NfT1BFUkFUT1IQBRIRCg1BQ0NFU1NfUEVSU09OEAYqugEKCkxpbWl0Q2xhc3MSGwoXTElNSVRfQ0xBU1NfVU5TUEVDSUZJRUQQABIUChBMSU1JVF9DTEFTU19SRUFEEAESFQoRTElNSVRfQ0xBU1NfV1JJVEUQAhIUChBMSU1JVF9DTEFTU19TRU5EEAMSGgoWTElNSVRfQ0xBU1NfQ1JFREVOVElBTBAEEhgKFExJTUlUX0NMQVNTX0lOVEVSTkFMEAUSFgoSTElNSVRfQ0xBU1NfU0VBUkNIEAYqoQEKDlNlcnZpY2VQcm9jZXNzEh8KG1NFUlZJQ0VfUFJPQ0VTU19VTlNQRUNJRklFRBAAEhgKFFNFUlZJQ0VfUFJPQ0VTU19BVVRIEAESGgoWU0VSVklDRV9QUk9DRVNTX1NFUlZFUhACEhsKF1NFUlZJQ0VfUFJPQ0VTU19HQVRFV0FZEAMSGwoXU0VSVklDRV9QUk9DRVNTX0NPTk5FQ1QQBDpgCglzZXJ2ZWRfYnkSHy5nb29nbGUucHJvdG9idWYuU2VydmljZU9wdGlvbnMY04YDIAEoDjIgLmx1Y2t5Lm9wdGlvbnMudjEuU2VydmljZVByb2Nlc3NSCHNlcnZlZEJ5OlIKBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGNGGAyABKA4yGC5sdWNreS5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOlQKBWxpbWl0Eh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0oYDIAEoDjIcLmx1Y2t5Lm9wdGlvbnMudjEuTGltaXRDbGFzc1IFbGltaXQ6TAoRbWF4X3JlcXVlc3RfYnl0ZXMSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjWhgMgASgNUg9tYXhSZXF1ZXN0Qnl0ZXM6XAoHY2FsbGVycxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGNWGAyADKA4yIC5sdWNreS5vcHRpb25zLnYxLlNlcnZpY2VQcm9jZXNzUgdjYWxsZXJzOkcKD2l0ZW1zX3Blcl9wb2ludBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY1IYDIAEoBVINaXRlbXNQZXJQb2ludDpACgtzZXJ2ZXJfb25seRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY14YDIAEoCFIKc2VydmVyT25seUJiChNpbS5sdWNreS5vcHRpb25zLnYxUAFaQ2dpdGh1Yi5jb20vbHVja3ktaW0vbHVja3kvY2xpZW50cy9nby9nZW4vbHVja3kvb3B0aW9ucy92MTtvcHRpb25zdjGiAgNMS1liBnByb3RvMw", [file_google_protobuf_descriptor]);
+  fileDesc("Ch5sdWNreS9vcHRpb25zL3YxL29wdGlvbnMucHJvdG8SEGx1Y2t5Lm9wdGlvbnMudjEqkwEKBkFjY2VzcxIWChJBQ0NFU1NfVU5TUEVDSUZJRUQQABIRCg1BQ0NFU1NfUFVCTElDEAESDwoLQUNDRVNTX1VTRVIQAhIQCgxBQ0NFU1NfQURNSU4QAxITCg9BQ0NFU1NfSU5URVJOQUwQBBITCg9BQ0NFU1NfT1BFUkFUT1IQBRIRCg1BQ0NFU1NfUEVSU09OEAYqugEKCkxpbWl0Q2xhc3MSGwoXTElNSVRfQ0xBU1NfVU5TUEVDSUZJRUQQABIUChBMSU1JVF9DTEFTU19SRUFEEAESFQoRTElNSVRfQ0xBU1NfV1JJVEUQAhIUChBMSU1JVF9DTEFTU19TRU5EEAMSGgoWTElNSVRfQ0xBU1NfQ1JFREVOVElBTBAEEhgKFExJTUlUX0NMQVNTX0lOVEVSTkFMEAUSFgoSTElNSVRfQ0xBU1NfU0VBUkNIEAYqoQEKDlNlcnZpY2VQcm9jZXNzEh8KG1NFUlZJQ0VfUFJPQ0VTU19VTlNQRUNJRklFRBAAEhgKFFNFUlZJQ0VfUFJPQ0VTU19BVVRIEAESGgoWU0VSVklDRV9QUk9DRVNTX1NFUlZFUhACEhsKF1NFUlZJQ0VfUFJPQ0VTU19HQVRFV0FZEAMSGwoXU0VSVklDRV9QUk9DRVNTX0NPTk5FQ1QQBCpSCghUZXh0UnVsZRIZChVURVhUX1JVTEVfVU5TUEVDSUZJRUQQABIXChNURVhUX1JVTEVfUFJJTlRBQkxFEAESEgoOVEVYVF9SVUxFX05BTUUQAjpgCglzZXJ2ZWRfYnkSHy5nb29nbGUucHJvdG9idWYuU2VydmljZU9wdGlvbnMY04YDIAEoDjIgLmx1Y2t5Lm9wdGlvbnMudjEuU2VydmljZVByb2Nlc3NSCHNlcnZlZEJ5OlIKBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGNGGAyABKA4yGC5sdWNreS5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOlQKBWxpbWl0Eh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0oYDIAEoDjIcLmx1Y2t5Lm9wdGlvbnMudjEuTGltaXRDbGFzc1IFbGltaXQ6TAoRbWF4X3JlcXVlc3RfYnl0ZXMSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjWhgMgASgNUg9tYXhSZXF1ZXN0Qnl0ZXM6XAoHY2FsbGVycxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGNWGAyADKA4yIC5sdWNreS5vcHRpb25zLnYxLlNlcnZpY2VQcm9jZXNzUgdjYWxsZXJzOkcKD2l0ZW1zX3Blcl9wb2ludBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY1IYDIAEoBVINaXRlbXNQZXJQb2ludDpACgtzZXJ2ZXJfb25seRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY14YDIAEoCFIKc2VydmVyT25seTpPCgR0ZXh0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxjYhgMgASgOMhoubHVja3kub3B0aW9ucy52MS5UZXh0UnVsZVIEdGV4dEJiChNpbS5sdWNreS5vcHRpb25zLnYxUAFaQ2dpdGh1Yi5jb20vbHVja3ktaW0vbHVja3kvY2xpZW50cy9nby9nZW4vbHVja3kvb3B0aW9ucy92MTtvcHRpb25zdjGiAgNMS1liBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * Describes the enum lucky.options.v1.Access.
@@ -58,6 +59,20 @@ export const ServiceProcessSchema = /*@__PURE__*/
  */
 export const ServiceProcess = /*@__PURE__*/
   tsEnum(ServiceProcessSchema);
+
+/**
+ * Describes the enum lucky.options.v1.TextRule.
+ */
+export const TextRuleSchema = /*@__PURE__*/
+  enumDesc(file_lucky_options_v1_options, 3);
+
+/**
+ * Characters of a text that people see. The server refuses other texts with INVALID_ARGUMENT.
+ *
+ * @generated from enum lucky.options.v1.TextRule
+ */
+export const TextRule = /*@__PURE__*/
+  tsEnum(TextRuleSchema);
 
 /**
  * The process that serves the service. Every service declares exactly one; a test checks all
@@ -123,4 +138,12 @@ export const items_per_point = /*@__PURE__*/
  */
 export const server_only = /*@__PURE__*/
   extDesc(file_lucky_options_v1_options, 6);
+
+/**
+ * Characters that this text admits. Absent: any.
+ *
+ * @generated from extension: lucky.options.v1.TextRule text = 50008;
+ */
+export const text = /*@__PURE__*/
+  extDesc(file_lucky_options_v1_options, 7);
 
