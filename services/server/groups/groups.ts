@@ -97,14 +97,14 @@ async function insertGroup(
   request: GroupRequest,
 ): Promise<Group> {
   const { ownerId, name, members, clientGroupId } = request;
+  const createdAtMs = clock.now();
   const written = await db
     .transaction(async (client) => {
-      const nowMs = clock.now();
       await client.query(
         `INSERT INTO im.conversation (conversation_id, kind, name, owner_id, member_count,
                                       member_version, created_at_ms)
          SELECT $1, ${GROUP}, $2, $3, 0, 0, $4 WHERE im.owns(ARRAY[$1::bigint])`,
-        [groupId, name, ownerId, nowMs],
+        [groupId, name, ownerId, createdAtMs],
       );
       if (clientGroupId !== "") {
         const { rowCount } = await client.query(
@@ -140,7 +140,7 @@ async function insertGroup(
     name,
     ownerId,
     memberCount: members.length,
-    createdAtMs: BigInt(written.acceptedAtMs),
+    createdAtMs: BigInt(createdAtMs),
   });
 }
 
