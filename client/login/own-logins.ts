@@ -1,5 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ProofSchema } from "../../gen/lucky/auth/v1/auth_pb.js";
+import type { LoggedInDevice } from "../../gen/lucky/auth/v1/device_pb.js";
 import { LuckyError } from "../error.ts";
 import type { Rpc } from "../rpc/rpc.ts";
 import type { TokenKeeper } from "../rpc/tokens.ts";
@@ -8,9 +9,9 @@ import type { Credentials } from "./credentials.ts";
 type SentProof = MessageInitShape<typeof ProofSchema>;
 
 /**
- * Calls that make or end logins of the user. An access token is not enough for them: they carry this
- * device's refresh token, or the password if given. A login by QR code that is not kept needs the
- * password, otherwise the calls throw PROOF_REQUIRED. All throw LuckyErrors.
+ * Calls that list, make or end logins of the user. To make or end a login, an access token is not
+ * enough: these calls carry this device's refresh token, or the password if given. A login by QR code
+ * that is not kept needs the password, otherwise they throw PROOF_REQUIRED. All throw LuckyErrors.
  */
 export class OwnLogins {
   readonly #rpc: Pick<Rpc, "auth" | "devices">;
@@ -27,6 +28,22 @@ export class OwnLogins {
     this.#rpc = rpc;
     this.#credentials = proofs.credentials;
     this.#tokens = proofs.tokens;
+  }
+
+  /** All logged-in devices of the user, latest login first. */
+  async devices(): Promise<LoggedInDevice[]> {
+    const all: LoggedInDevice[] = [];
+    let pageToken = "";
+    try {
+      do {
+        const page = await this.#rpc.devices.listDevices({ pageToken });
+        all.push(...page.devices);
+        pageToken = page.nextPageToken;
+      } while (pageToken !== "");
+    } catch (error) {
+      throw LuckyError.from(error);
+    }
+    return all;
   }
 
   /** Logs in the device whose code this phone has scanned, after its user agreed. */

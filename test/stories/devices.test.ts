@@ -68,7 +68,10 @@ test("revoking a device ends its socket and its refresh token, and a stranger ca
     clientOf(world.url, AuthService).refresh({ refreshToken }),
     (e) => reasonOf(e) === ErrorReason.REFRESH_TOKEN_INVALID,
   );
-  await assert.rejects(revokeLost(anas), notFound);
+  // A repeat after a lost answer is harmless.
+  await revokeLost(anas);
+  const unknown = { deviceId: "never", proof: proofBy(anas) };
+  await assert.rejects(devicesOf(anas.accessToken).revokeDevice(unknown), notFound);
 });
 
 test("last-seen moves when a session opens and when it ends", {

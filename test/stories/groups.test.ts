@@ -6,7 +6,7 @@ import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
-import { startWorld } from "../world/world.ts";
+import { queryLogs, startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
@@ -181,4 +181,43 @@ test("unread counts and catching up are exact while delivered cursors wait to be
     missed.entries.map(({ sequence }) => sequence),
     [6n],
   );
+});
+
+test("a repeated creation, removal or leaving is answered like the first, on any server", {
+  timeout: TIMEOUT,
+}, async () => {
+  const [ana, ben, cai, eve] = await people(world, "ana", "ben", "cai", "eve");
+  const [anas, bens, eves] = await Promise.all(
+    [ana!, ben!, eve!].map(async (one) =>
+      clientOf(world.url, GroupService, (await one.login()).accessToken),
+    ),
+  );
+  const members = { userIds: [ben!.userId, cai!.userId], clientGroupId: "k1" };
+  const request = { name: "g", ...members };
+  const created = await Promise.all([1, 2, 3, 4].map(() => anas!.createGroup(request)));
+  for (const { group } of created) assert.deepEqual(group, created[0]!.group);
+  const reused = (e: unknown) => reasonOf(e) === ErrorReason.KEY_REUSED;
+  await assert.rejects(anas!.createGroup({ ...request, name: "h" }), reused);
+  await assert.rejects(anas!.createGroup({ ...request, userIds: [cai!.userId] }), reused);
+
+  const { groupId } = created[0]!.group!;
+  const removal = { groupId, userId: cai!.userId };
+  const removed = await Promise.all([1, 2, 3].map(() => anas!.removeMember(removal)));
+  for (const { group } of removed) assert.equal(group!.memberCount, 2);
+  const leaving = { groupId, userId: ben!.userId };
+  const left = await Promise.all([1, 2, 3].map(() => bens!.removeMember(leaving)));
+  for (const { group } of left) assert.equal(group!.memberCount, 1);
+  const stranger = { groupId, userId: eve!.userId };
+  await assert.rejects(
+    eves!.removeMember(stranger),
+    (e) => reasonOf(e) === ErrorReason.CONVERSATION_NOT_FOUND,
+  );
+  await assert.rejects(
+    anas!.removeMember(stranger),
+    (e) => reasonOf(e) === ErrorReason.NOT_A_MEMBER,
+  );
+  const rows = await queryLogs(world, "SELECT 1 FROM im.entry WHERE conversation_id = $1", [
+    groupId,
+  ]);
+  assert.equal(rows.length, 3, "the creation and two tips");
 });

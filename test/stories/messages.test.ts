@@ -88,11 +88,25 @@ test("every content kind that a user may send arrives unchanged", {
 
 test("server-only content and content that breaks a constraint are refused", {
   timeout: TIMEOUT,
-}, async () => {
+}, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
-  const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
+  const { accessToken } = await ana!.login();
+  const messages = clientOf(world.url, MessageService, accessToken);
+  const device = await RawDevice.hello(world.url, accessToken);
+  t.after(() => device.close());
   const target = { case: "userId", value: ben!.userId } as const;
+  const image = (media: object) => ({ case: "image", value: { media } });
+  const url = (value: string) => ({ case: "url", value });
   const forbidden = [
+    image({ source: url("https://example.org/a"), sha256: new Uint8Array(31) }),
+    image({ source: url("https://example.org/a"), sha256: new Uint8Array(33) }),
+    image({ source: url("javascript:alert(1)") }),
+    image({ source: url("data:text/html,x") }),
+    image({ source: { case: "fileId", value: "f1" } }),
+    image({}),
+    { case: "file", value: { media: { source: url("https://a") }, fileName: "\u2800" } },
+    { case: "contactCard", value: { userId: "1", displayName: "\u3164" } },
+    { case: "groupInvitation", value: { groupId: "7", name: "a\u202eb" } },
     { case: "tip", value: { kind: { case: "membersAdded", value: { userIds: ["1"] } } } },
     { case: "callRecord", value: { callId: "1" } },
     { case: "text", value: { text: "" } },
@@ -100,12 +114,17 @@ test("server-only content and content that breaks a constraint are refused", {
     { case: "composite", value: { parts: [] } },
   ];
   for (const kind of forbidden) {
-    const send = messages.send({
-      target,
-      clientMessageId: randomUUID(),
-      content: { kind: kind as never },
-    });
-    await assert.rejects(send, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT, kind.case);
+    const content = { kind: kind as never };
+    const request = { target, clientMessageId: randomUUID(), content };
+    await assert.rejects(
+      messages.send(request),
+      (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT,
+      JSON.stringify(kind),
+    );
+    device.send({ case: "send", value: request });
+    const { outcome } = (await device.next("sendResults")).results[0]!;
+    const reason = outcome.case === "refused" ? outcome.value.error?.reason : undefined;
+    assert.equal(reason, ErrorReason.INVALID_ARGUMENT, JSON.stringify(kind));
   }
   const withoutId = messages.send({ target, clientMessageId: "", content: text("x") });
   await assert.rejects(withoutId, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT);

@@ -200,6 +200,8 @@ test("the client shows the code, logs in by itself, and keeps the login", {
 
   // Its user keeps the login, so that it can end the one that confirmed it.
   await tab.logins.keepQrLogin(PASSWORD);
+  const listed = (await tab.logins.devices()).map(({ device }) => device!.deviceId);
+  assert.deepEqual([listed.length, listed[0]], [2, "a-tab"]);
   assert.equal(await tab.logins.revokeOtherDevices(), 1);
   await assert.rejects(phone.logins.revokeDevice("a-tab"));
 });

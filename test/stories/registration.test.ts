@@ -54,6 +54,26 @@ test("an account is registered by name and password over every transport", {
   }
 });
 
+test("a registration whose answer was lost is repeated with its key, and a key serves one account", {
+  timeout: TIMEOUT,
+}, async () => {
+  const request = { userName: fresh("Ana"), clientRegistrationId: randomUUID() };
+  const register = async (text = PASSWORD, changed = {}) =>
+    auth.register({ ...request, ...changed, password: await sealed(text) });
+  const lost = new AbortController();
+  const password = await sealed();
+  const first = auth.register({ ...request, password }, { signal: lost.signal });
+  lost.abort();
+  await assert.rejects(first);
+  const answers = await Promise.all([register(), register(), register()]);
+  for (const { user } of answers) assert.deepEqual(user, answers[0].user);
+  const reused = because(ErrorReason.KEY_REUSED);
+  await assert.rejects(register("another hatchet orbit"), reused);
+  await assert.rejects(register(PASSWORD, { userName: fresh("Ben") }), reused);
+  const loggedIn = await auth.login({ ...request, password: await sealed(), device });
+  assert.deepEqual(loggedIn.user, answers[0].user);
+});
+
 test("another spelling of a taken name counts as taken, and a look-alike is refused", {
   timeout: TIMEOUT,
 }, async () => {

@@ -171,6 +171,49 @@ test("fifty parts with all their fields are accepted, 51 parts are refused", () 
   assert.equal(refused(parts(51)), text);
 });
 
+test("media with an odd digest or address, and names that do not show, are refused in every kind", () => {
+  const source = (value: string) => ({ case: "url", value }) as const;
+  const media = { source: source("https://a") };
+  const kinds = (given: object) =>
+    [
+      { case: "image", value: { media: given } },
+      { case: "video", value: { media, cover: given } },
+      { case: "audio", value: { media: given } },
+      { case: "file", value: { media: given, fileName: "a" } },
+    ] as const;
+  const send = (kind: object) =>
+    request({
+      target: toUser("2"),
+      clientMessageId: "key",
+      content: { kind: kind as never },
+    });
+  const bad = [
+    { ...media, sha256: new Uint8Array(31) },
+    { ...media, sha256: new Uint8Array(33) },
+    { source: source("javascript:alert(1)") },
+    { source: source("https://a b") },
+    { source: { case: "fileId", value: "1" } },
+    {},
+  ];
+  for (const given of bad)
+    for (const kind of kinds(given)) {
+      const part = { kind };
+      assert.match(
+        refused(send(kind)),
+        /^key: content\.\w+\.(media|cover)\.(sha256|url|file_id|source): /,
+      );
+      const composite = { case: "composite", value: { parts: [part, part] } };
+      assert.match(refused(send(composite)), /^key: content\.composite\.parts\[0\]\.\w+\./);
+    }
+  for (const kind of kinds({ ...media, sha256: new Uint8Array(32) })) valid(send(kind));
+  const file = (fileName: string) => ({ case: "file", value: { media, fileName } });
+  assert.equal(
+    refused(send(file("\u2800"))),
+    "key: content.file.file_name: must hold a visible character",
+  );
+  valid(send(file("Ferien 🦩.pdf")));
+});
+
 test("a repeated singular field is refused, so that the stored bytes are the validated ones", () => {
   const key = new WireWriter().string(6, "key").finish();
   const content = new WireWriter().bytes(10, contentBytes("hi")).finish();
