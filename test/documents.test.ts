@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { SERVICES } from "#platform/rpc/contract.ts";
+import { isInternal, rulesOf } from "#platform/rpc/rules.ts";
 
 const root = join(import.meta.dirname, "..");
 const pages = globSync(["*.md", "docs/**/*.md"], { cwd: root });
@@ -62,4 +65,19 @@ test("every source file, folder and test that the documents name exists", () => 
     return [...gone, ...goneTests].map((name) => `${page} names ${name}`);
   });
   assert.deepEqual(missing, []);
+});
+
+test("the protocol says what a repeat of every call does that changes something", () => {
+  const [section = ""] =
+    /^## Keys and retries of calls$[\s\S]*?(?=^## )/m.exec(textOf("docs/protocol.md")) ?? [];
+  const reads = [LimitClass.READ, LimitClass.SEARCH];
+  const changing = SERVICES.filter((service) => !isInternal(service))
+    .flatMap(({ methods }) => methods)
+    .filter((method) => !reads.includes(rulesOf(method).limit));
+  assert.ok(changing.length > 25, `${changing.length} methods`);
+  const missing = changing.filter(({ name }) => !section.includes(`\`${name}\``));
+  assert.deepEqual(
+    missing.map(({ name }) => name),
+    [],
+  );
 });
