@@ -43,7 +43,7 @@ export async function callInParts<T>(
     } catch (error) {
       const { code } = ConnectError.from(error);
       const indivisible =
-        part.length === 1 || TRANSIENT.has(code) || INDEPENDENT_OF_ITEMS.has(code);
+        part.length <= 1 || TRANSIENT.has(code) || INDEPENDENT_OF_ITEMS.has(code);
       if (indivisible || splits >= MAX_SPLITS) {
         failed(part, error);
         continue;

@@ -79,7 +79,7 @@ export const connectConfig = defineConfig("connect", {
     min: 0,
     max: 600_000,
     unit: "ms",
-    doc: "Period over which the sessions of a stopping instance spread their reconnects. Raise it, together with drainMs, when reconnects overload the other instances.",
+    doc: "Period over which the sessions of a stopping instance, and all sessions after a reset of the log, spread their reconnects. Raise it, together with drainMs, when reconnects overload the other instances.",
     tuning: true,
   }),
   helloTimeoutMs: setting.integer({

@@ -23,6 +23,7 @@ import { Downlink } from "./downlink/downlink.ts";
 import { Redelivery } from "./downlink/redelivery.ts";
 import { Sweep } from "./downlink/sweep.ts";
 import { drain } from "./lifetime/drain.ts";
+import { LogResets } from "./lifetime/log-resets.ts";
 import {
   type InstanceAddress,
   Registration,
@@ -212,7 +213,8 @@ function createParts(options: {
     frameBudgets,
   });
   const intake = new Intake({ ...shared, opener, uplink, acknowledgements, typing });
-  const sweep = new Sweep({ ...shared, channels, memberships });
+  const logResets = new LogResets(shared);
+  const sweep = new Sweep({ ...shared, channels, memberships, logResets });
   const timeouts = new SessionTimeouts({ ...shared, channels, sweep, lastSeen });
   const lifecycle = new SessionLifecycle({ ...shared, acknowledgements, channels, opener });
   return {
@@ -224,6 +226,7 @@ function createParts(options: {
     lastSeen,
     lifecycle,
     log,
+    logResets,
     memberships,
     rules,
     sessions: options.sessions,
@@ -237,9 +240,19 @@ function createParts(options: {
 
 /** Stops the timers of the parts, and flushes acknowledgements and reports. Idempotent. */
 async function closeParts(parts: ReturnType<typeof createParts>): Promise<void> {
-  const { acknowledgements, channels, kicks, lastSeen, memberships, slots } = parts;
+  const { acknowledgements, channels, kicks, lastSeen, logResets, memberships, slots } = parts;
   const { sweep, timeouts, typing, uplink } = parts;
-  for (const part of [sweep, timeouts, memberships, channels, kicks, slots, uplink, typing])
+  for (const part of [
+    sweep,
+    logResets,
+    timeouts,
+    memberships,
+    channels,
+    kicks,
+    slots,
+    uplink,
+    typing,
+  ])
     part.close();
   await Promise.all([acknowledgements.close(), lastSeen.close()]);
 }

@@ -69,12 +69,16 @@ export function ingressService(
     },
     async sweep(request) {
       mustServe();
-      const { changes, groups, memberUserIds, nextCursor } = await sweep(dependencies, request);
+      const { changes, groups, memberUserIds, nextCursor, databases } = await sweep(
+        dependencies,
+        request,
+      );
       return create(SweepResponseSchema, {
         changes: [...changes],
         groups: [...groups],
         memberUserIds: [...memberUserIds],
         nextCursor,
+        databases: [...databases],
       });
     },
   };

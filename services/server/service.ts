@@ -90,12 +90,25 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   const delivery = createDelivery(d, storage);
   const { logs, conversations, metrics } = storage;
   const { relay, outboxes, compensations } = delivery;
-  const sends = createSends(d, { ...storage, ...delivery });
+  const cached = config.cachedMemberships;
+  const directs = new Directs({ ...storage, ids: d.ids, clock, cached });
+  const sends = createSends(d, { ...storage, ...delivery, directs });
   const groups = groupDependencies(d, { ...storage, ...delivery });
   const maxConversations = Math.ceil(NEWS.maxConversations / logs.databases.length);
   const news = byDatabase(
     { logs, log },
-    (db, log) => new News({ db, clock, log, intervalMs: NEWS.intervalMs, maxConversations }),
+    (db, log) =>
+      new News({
+        db,
+        clock,
+        log,
+        intervalMs: NEWS.intervalMs,
+        maxConversations,
+        historyChanged() {
+          conversations.clear();
+          directs.clear();
+        },
+      }),
   );
 
   let serving = true;
@@ -237,15 +250,22 @@ function createDelivery(
 
 function createSends(
   { config, ids, clock, log }: ServerDependencies,
-  { logs, users, conversations, metrics, relay, outboxes }: Storage & Delivery,
+  {
+    logs,
+    users,
+    conversations,
+    metrics,
+    relay,
+    outboxes,
+    directs,
+  }: Storage & Delivery & { readonly directs: Directs },
 ): Sends {
-  const cached = config.cachedMemberships;
   return new Sends({
     logs,
     outboxes,
     users,
     conversations,
-    directs: new Directs({ logs, users, conversations, ids, clock, cached }),
+    directs,
     relay,
     ids,
     clock,

@@ -39,6 +39,8 @@ export class MemoryIngress {
   failing = 0;
   /** Set to fail every call, as an unreachable server would. */
   down = false;
+  /** Epoch of the log. */
+  epoch = 1n;
   /** Set to report groups as incomplete, as a server with several databases does while one is away. */
   incomplete = false;
   /** A user whose cursors and news cause an error: a batch with this user fails. */
@@ -132,7 +134,8 @@ export class MemoryIngress {
           .filter(isGroup)
           .map(({ id, lastSequence }) => ({ groupId: id, lastSequence }));
         const memberUserIds = userIds.filter((id) => (this.#moved.get(id) ?? 0) > Number(cursor));
-        return { changes, groups, memberUserIds, nextCursor: String(this.#change) };
+        const databases = [{ databaseId: "log", epoch: this.epoch }];
+        return { changes, groups, memberUserIds, nextCursor: String(this.#change), databases };
       },
     });
   }

@@ -2,6 +2,7 @@ import type { Client } from "@connectrpc/connect";
 import {
   type IngressService,
   SweepRequestSchema,
+  type SweepResponse,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { callInParts, isTransient } from "#platform/batching/parts.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
@@ -20,6 +21,8 @@ export interface SweepOptions {
   ingress: Pick<Client<typeof IngressService>, "sweep">;
   channels: Channels;
   memberships: Pick<Memberships, "check">;
+  /** Takes the epochs of the databases that were swept. */
+  logResets: { observe(databases: SweepResponse["databases"]): void };
   sessions: Sessions;
   clock: Clock;
   log: Log;
@@ -76,6 +79,8 @@ export class Sweep {
   start(): void {
     const { clock, config } = this.#options;
     this.#timer = clock.every(config.sweepIntervalMs, () => void this.run());
+    // The epochs of the log must be known before the first sessions: a later sweep compares with them.
+    void this.run();
   }
 
   /** Extends the next sweep back to an earlier time, ms by the clock's elapsed time. */
@@ -112,7 +117,7 @@ export class Sweep {
   }
 
   async #sweep(): Promise<void> {
-    const { clock, config, ingress, log, memberships, sessions } = this.#options;
+    const { clock, config, ingress, log, logResets, memberships, sessions } = this.#options;
     const users = new Set<string>();
     for (const { isOpen, caller } of sessions.all()) if (isOpen && caller) users.add(caller.userId);
     const userIds = [...users];
@@ -121,7 +126,8 @@ export class Sweep {
     let nextCursor = "";
     const gaps: Gap[] = [];
     let complete = true;
-    for (let at = 0; at < userIds.length; at += USERS_LIMIT) {
+    // Without users, one call reads the epochs.
+    for (let at = 0; at === 0 || at < userIds.length; at += USERS_LIMIT) {
       await callInParts(
         userIds.slice(at, at + USERS_LIMIT),
         async (part) => {
@@ -131,6 +137,7 @@ export class Sweep {
           );
           // The next sweep continues from the cursor of this sweep's first call.
           nextCursor ||= swept.nextCursor;
+          logResets.observe(swept.databases);
           for (const { userId, conversationId, lastSequence } of swept.changes)
             this.#compare(userChannel(userId), conversationId, lastSequence, gaps);
           for (const { groupId, lastSequence } of swept.groups)
@@ -138,7 +145,7 @@ export class Sweep {
           for (const userId of swept.memberUserIds) memberships.check(userId);
         },
         (part, error) => {
-          if (part.length > 1 || isTransient(error)) throw error;
+          if (part.length !== 1 || isTransient(error)) throw error;
           // A failing user does not stop the sweep of others. The next sweep retries its span.
           log.error({ event: "user_not_swept", userId: part[0], err: error });
           complete = false;

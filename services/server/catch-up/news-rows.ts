@@ -4,6 +4,10 @@ import type { Database, Statement } from "../log/database.ts";
 export interface LogState {
   /** im.history() */
   readonly history: string;
+  /** Identity of the database. */
+  readonly database_id: string;
+  /** Epoch of the last reset of the database's log. */
+  readonly log_epoch: string;
   /** Changes of transactions from here on may be invisible to this read. */
   readonly lowest_running: string;
   /** Changes of transactions before it are visible, except those that are running. */
@@ -43,8 +47,10 @@ const STATE = `
   WITH log AS MATERIALIZED (
     SELECT im.history() AS history, pg_snapshot_xmin(s.snapshot) AS lowest_running,
            pg_snapshot_xmax(s.snapshot) AS next_change,
-           (SELECT f.floor FROM im.news_floor f WHERE f.one_row) AS floor
-      FROM (SELECT pg_current_snapshot() AS snapshot) s
+           (SELECT f.floor FROM im.news_floor f WHERE f.one_row) AS floor,
+           d.database_id::text, d.epoch AS log_epoch
+      FROM (SELECT pg_current_snapshot() AS snapshot) s, im.database d
+     WHERE d.one_row
   )`;
 
 /**

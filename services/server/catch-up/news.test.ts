@@ -25,6 +25,7 @@ const open = (options: Partial<NewsOptions> = {}) =>
     log: quiet,
     intervalMs: INTERVAL_MS,
     maxConversations: 10_000,
+    historyChanged() {},
     ...options,
   });
 

@@ -24,6 +24,8 @@ export interface NewsOptions {
    * read stops after this number of both together.
    */
   readonly maxConversations: number;
+  /** Called when the log has another history than at an earlier read. */
+  readonly historyChanged: () => void;
 }
 
 /** The news is kept for this number of intervals, in the database and in memory. */
@@ -54,6 +56,12 @@ export interface ChangedSince {
   readonly members: readonly MemberNews[];
 }
 
+/** A database, and the epoch of the last reset of its log. */
+export interface LogEpoch {
+  readonly databaseId: string;
+  readonly epoch: bigint;
+}
+
 /** News of a conversation: its last sequence, and the transaction that stored the news. */
 interface ConversationNews {
   readonly lastSequence: bigint;
@@ -75,6 +83,7 @@ export class News {
   /** The unconfirmed batches; undefined when there are too many. */
   #unconfirmed: readonly NewsRow[] | undefined = [];
   #position: Position | undefined;
+  #epoch: LogEpoch | undefined;
   /** The transaction after the last one that stored news. */
   #reached = 0n;
   /** News of transactions before it was deleted, because of its age. */
@@ -103,6 +112,11 @@ export class News {
   /** The first transaction whose news is kept, as of the last `read`. */
   get floor(): string {
     return String(this.#floor);
+  }
+
+  /** The epoch of the log, as of the last `read`. */
+  get epoch(): LogEpoch | undefined {
+    return this.#epoch;
   }
 
   /** Reads the news, and returns the position for the next `since`. Throws UNAVAILABLE. */
@@ -202,8 +216,10 @@ export class News {
   }
 
   /** Adopts the log's floor, and clears the cache when the log has another history. */
-  #adopt({ history, floor }: LogState): void {
+  #adopt({ history, floor, database_id: databaseId, log_epoch: epoch }: LogState): void {
+    this.#epoch = { databaseId, epoch: BigInt(epoch) };
     if (history !== this.#position?.history) {
+      if (this.#position !== undefined) this.#reset(history);
       this.#conversations.clear();
       this.#members.clear();
       this.#marks = [];
@@ -212,6 +228,13 @@ export class News {
     }
     this.#floor = max(this.#floor, BigInt(floor));
     this.#reached = max(this.#reached, this.#floor);
+  }
+
+  /** The log may have returned to an earlier state: what was cached of it may be wrong. */
+  #reset(history: string): void {
+    const { db, log, historyChanged } = this.#options;
+    log.warn({ event: "log_history_changed", database: db.number + 1, history });
+    historyChanged();
   }
 
   /**

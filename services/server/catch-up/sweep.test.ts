@@ -1,8 +1,18 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import type { Client } from "pg";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { resetLog } from "#platform/backup/reset-log.ts";
 import { bucketOf } from "#platform/buckets/bucket.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { accepted, type RunningServer, Stand, say, toConversation } from "../server.fixture.ts";
+import {
+  accepted,
+  type RunningServer,
+  refused,
+  Stand,
+  say,
+  toConversation,
+} from "../server.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -196,3 +206,40 @@ async function confirmAll(stand: Stand): Promise<void> {
     await new Promise(setImmediate);
   }
 }
+
+test("after a reset of the log a sweep tells another epoch, and the caches are empty", async (t) => {
+  const stand = new Stand(t, pool);
+  const [one, two] = [await stand.server(), await stand.server()];
+  const before = await one.ingress.sweep({ userIds: ["401"] });
+  const { conversationId } = accepted((await one.append(say("402", "401", "m")))[0]);
+  const { group } = await one.groups("402").createGroup({ name: "g", userIds: ["401", "403"] });
+  const groupId = group!.groupId;
+  const toGroup = (from: string, key: string) =>
+    one.append({ from, to: toConversation(groupId), key, text: key });
+  accepted((await toGroup("401", "m1"))[0]);
+  const same = await two.ingress.sweep({ userIds: ["401"], cursor: before.nextCursor });
+  assert.deepEqual(same.databases, before.databases);
+
+  // The restored log lacks the direct conversation, and user 401 had not joined the group yet.
+  const client = await pool.connect();
+  await client.query("BEGIN");
+  for (const table of ["outbox", "news"]) await client.query(`DELETE FROM im.${table}`);
+  for (const table of ["entry", "member", "direct", "conversation"])
+    await client.query(`DELETE FROM im.${table} WHERE conversation_id = $1`, [conversationId]);
+  await client.query("DELETE FROM im.member WHERE conversation_id = $1 AND user_id = 401", [
+    groupId,
+  ]);
+  await resetLog(client as unknown as Client);
+  await client.query("COMMIT");
+  client.release();
+
+  const after = await one.ingress.sweep({ userIds: ["401"], cursor: same.nextCursor });
+  const [{ databaseId, epoch } = { databaseId: "", epoch: 0n }] = before.databases;
+  assert.equal(after.databases.length, 1);
+  assert.equal(after.databases[0]!.databaseId, databaseId);
+  assert.ok(after.databases[0]!.epoch > epoch);
+  const again = accepted((await one.append(say("402", "401", "n")))[0]);
+  assert.notEqual(again.conversationId, conversationId);
+  assert.equal(again.sequence, 1);
+  assert.equal(refused((await toGroup("401", "m2"))[0]), ErrorReason.NOT_A_MEMBER);
+});

@@ -6,7 +6,7 @@ import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
 import { encodePosition, type Position, parsePosition, START } from "../log/positions.ts";
-import type { MemberNews, News } from "./news.ts";
+import type { LogEpoch, MemberNews, News } from "./news.ts";
 
 /** The conversations of the users $1 that changed at or after the transaction $2. */
 export const selectSweep: Statement = {
@@ -68,6 +68,8 @@ export interface SweptChanges {
   readonly groups: readonly { readonly groupId: string; readonly lastSequence: bigint }[];
   readonly memberUserIds: readonly string[];
   readonly nextCursor: string;
+  /** The databases that were read. */
+  readonly databases: readonly LogEpoch[];
 }
 
 /**
@@ -97,12 +99,14 @@ export async function sweep(
     changes: results.flatMap(({ changes }) => changes),
     groups: results.flatMap(({ groups }) => groups),
     memberUserIds: [...new Set(results.flatMap(({ memberUserIds }) => memberUserIds))],
+    databases: results.flatMap(({ epoch }) => epoch ?? []),
     nextCursor: [...kept, ...results.map(({ next }) => next)].map(encodePosition).join(","),
   };
 }
 
 /** Changes in one database. */
-interface DatabaseChanges extends Omit<SweptChanges, "nextCursor"> {
+interface DatabaseChanges extends Omit<SweptChanges, "nextCursor" | "databases"> {
+  readonly epoch: LogEpoch | undefined;
   readonly next: Position;
 }
 
@@ -113,12 +117,13 @@ async function sweepOne(
   const { db, logs, conversations, news } = source;
   const { users, isFirst, positions } = request;
   const next = await news.read();
+  const { epoch } = news;
   const from = positions.find(({ history }) => history === next.history);
   const changed = isFirst || from !== undefined ? news.since(from) : undefined;
   if (changed === undefined) {
     const after = from?.change ?? (isFirst ? news.floor : START.change);
     const changes = await changesOf(db, users, after);
-    return { changes, groups: [], memberUserIds: [], next };
+    return { changes, groups: [], memberUserIds: [], epoch, next };
   }
   const joined = changed.members.filter(({ userId }) => users.has(userId));
   const changes = await visibleEnds(logs, joined);
@@ -140,7 +145,7 @@ async function sweepOne(
   const memberUserIds = [...new Set(joined.map(({ userId }) => userId))];
   // The next sweep repeats this one while conversations cannot be read, because they move for example.
   const kept = from ?? { history: next.history, change: news.floor };
-  return { changes, groups, memberUserIds, next: isWhole ? next : kept };
+  return { changes, groups, memberUserIds, epoch, next: isWhole ? next : kept };
 }
 
 /** Reads the conversations of the users that changed at or after a transaction. Throws UNAVAILABLE. */

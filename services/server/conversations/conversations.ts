@@ -131,6 +131,12 @@ export class Conversations {
     this.#cache.delete(conversationId);
   }
 
+  /** Evicts all conversations: the log has another history. */
+  clear(): void {
+    this.#cache.clear();
+    this.#kinds.clear();
+  }
+
   /**
    * Reads memberships from the database and refreshes the cache. Returns the conversations that
    * exist, with at least the requested memberships. Conversations that do not exist are evicted. A

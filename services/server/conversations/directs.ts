@@ -55,8 +55,8 @@ export const insertDirects: Statement = {
 };
 
 /**
- * Finds and creates direct conversations by their users. A cached id never goes stale,
- * because a pair keeps its conversation.
+ * Finds and creates direct conversations by their users. A cached id never goes stale, because a pair
+ * keeps its conversation, except in a log that was reset.
  */
 export class Directs {
   readonly #logs: Logs;
@@ -85,6 +85,11 @@ export class Directs {
   /** Cached conversation id of the pair; undefined when it is not cached. */
   peek(pair: Pair): string | undefined {
     return this.#cache.get(pairKey(pair));
+  }
+
+  /** Evicts all ids: the log has another history. */
+  clear(): void {
+    this.#cache.clear();
   }
 
   /**

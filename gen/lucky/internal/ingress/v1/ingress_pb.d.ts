@@ -459,6 +459,15 @@ export declare type SweepResponse = Message<"lucky.internal.ingress.v1.SweepResp
    * @generated from field: string next_cursor = 5;
    */
   nextCursor: string;
+
+  /**
+   * The databases that were read. Another epoch than in an earlier sweep means that the log was reset
+   * meanwhile: sequences that devices hold may belong to other entries now, so connect closes its
+   * sessions with LOG_RESET.
+   *
+   * @generated from field: repeated lucky.internal.ingress.v1.SweepResponse.Database databases = 6;
+   */
+  databases: SweepResponse_Database[];
 };
 
 /**
@@ -527,6 +536,33 @@ export declare type SweepResponse_Group = Message<"lucky.internal.ingress.v1.Swe
  * Use `create(SweepResponse_GroupSchema)` to create a new message.
  */
 export declare const SweepResponse_GroupSchema: GenMessage<SweepResponse_Group>;
+
+/**
+ * A database of the log.
+ *
+ * @generated from message lucky.internal.ingress.v1.SweepResponse.Database
+ */
+export declare type SweepResponse_Database = Message<"lucky.internal.ingress.v1.SweepResponse.Database"> & {
+  /**
+   * Identity of the database; a restore keeps it.
+   *
+   * @generated from field: string database_id = 1;
+   */
+  databaseId: string;
+
+  /**
+   * Epoch of the last reset of its log.
+   *
+   * @generated from field: int64 epoch = 2;
+   */
+  epoch: bigint;
+};
+
+/**
+ * Describes the message lucky.internal.ingress.v1.SweepResponse.Database.
+ * Use `create(SweepResponse_DatabaseSchema)` to create a new message.
+ */
+export declare const SweepResponse_DatabaseSchema: GenMessage<SweepResponse_Database>;
 
 /**
  * The path of messages into the log. connect calls it, one call per batch.
