@@ -93,6 +93,8 @@ interface Past {
   /** Entries in the old log, in the order of their sequences. */
   readonly entries: readonly Entry[];
   readonly refreshToken: string;
+  /** Epoch of the conversation. */
+  readonly epoch: bigint;
 }
 const past = Promise.withResolvers<Past>();
 past.promise.catch(() => {});
@@ -124,7 +126,9 @@ test("a backup is taken while messages are sent, and after Lucky was stopped", {
     const { accessToken } = await ana.login();
     const entries = await entriesOf(all, accessToken, conversationId);
     await ana.closeDevices();
-    past.resolve({ ana, ben, conversationId, entries, refreshToken });
+    const { conversations } = await clientOf(all.url, MessageService, accessToken).sync({});
+    const { epoch } = conversations[0]!;
+    past.resolve({ ana, ben, conversationId, entries, refreshToken, epoch });
   } finally {
     await all.stop();
   }
@@ -184,7 +188,7 @@ test("a restore without the right key, of a damaged backup, or over a database w
 test("a restored installation has the log of the snapshot, without a gap, and continues it", {
   timeout: TIMEOUT,
 }, async (t) => {
-  const { ana, ben, conversationId, entries, refreshToken } = await past.promise;
+  const { ana, ben, conversationId, entries, refreshToken, epoch } = await past.promise;
   const target = join(folder, "new");
   const keyFile = join(folder, "copy.key");
   await copyFile(join(old, "auth.key"), keyFile);
@@ -222,8 +226,14 @@ test("a restored installation has the log of the snapshot, without a gap, and co
     content: text("after the restore"),
   });
   assert.equal(sent.accepted?.sequence, BigInt(restored.length + 1));
-  const synced = await clientOf(all.url, MessageService, b!).sync({});
-  assert.equal(synced.conversations[0]?.lastSequence, BigInt(restored.length + 1));
+  // The device has more entries of the old log than the new one has, and repeats its cursor of them.
+  const asBen = clientOf(all.url, MessageService, b!);
+  const readSequence = BigInt(entries.length);
+  await asBen.acknowledge({ cursors: [{ conversationId, readSequence, epoch }] });
+  const [synced] = (await asBen.sync({})).conversations;
+  assert.equal(synced!.lastSequence, BigInt(restored.length + 1));
+  assert.ok(synced!.epoch > epoch);
+  assert.ok(synced!.readSequence < synced!.lastSequence && synced!.unreadCount > 0n);
 
   // A damaged log is backed up, but only an operator who accepts the damage can restore it.
   const client = new pg.Client(all.postgresUrl);
