@@ -74,7 +74,7 @@ test("16 concurrent senders in a group get gap-free sequences, and all members s
   }
 });
 
-test("a member receives a group's messages from joining until removal", {
+test("a member receives a group's messages from joining until removal, and from rejoining on", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben, cai] = await people(world, "ana", "ben", "cai");
@@ -109,6 +109,23 @@ test("a member receives a group's messages from joining until removal", {
   const kinds = page.entries.map((e) => e.content?.kind.case);
   assert.deepEqual(kinds, ["tip", "text", "tip"], "from joining to leaving");
   assert.deepEqual(c.texts(conversationId), ["with cai"]);
+
+  await a.client.groups.addMembers({ groupId: conversationId, userIds: [cai!.userId] });
+  await a.client.send({ conversationId }, "cai again");
+  await c.until(() => c.texts(conversationId).length === 2);
+  assert.deepEqual(c.texts(conversationId), ["with cai", "cai again"]);
+  const rejoined = await c.client.messages.listEntries({
+    conversationId,
+    position: { case: "afterSequence", value: 0n },
+  });
+  assert.deepEqual(
+    rejoined.entries.map(({ sequence, content }) => [sequence, content?.kind.case]),
+    [
+      [7n, "tip"],
+      [8n, "text"],
+    ],
+    "from the last joining on",
+  );
 });
 
 test("only the owner and admins change a group", { timeout: TIMEOUT }, async () => {

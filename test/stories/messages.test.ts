@@ -86,7 +86,7 @@ test("every content kind that a user may send arrives unchanged", {
   assert.deepEqual(b.entries[6]!.content, content);
 });
 
-test("server-only content and content that breaks a constraint are refused", {
+test("server-only content, content that breaks a constraint, and a send to oneself are refused", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -128,6 +128,12 @@ test("server-only content and content that breaks a constraint are refused", {
   }
   const withoutId = messages.send({ target, clientMessageId: "", content: text("x") });
   await assert.rejects(withoutId, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT);
+  const toOneself = messages.send({
+    target: { case: "userId", value: ana!.userId },
+    clientMessageId: randomUUID(),
+    content: text("x"),
+  });
+  await assert.rejects(toOneself, (e) => reasonOf(e) === ErrorReason.INVALID_ARGUMENT);
   const unknownUser = messages.send({
     target: { case: "userId", value: "4611686018427387904" },
     clientMessageId: randomUUID(),
