@@ -114,8 +114,10 @@ export async function startConnect(
       tls: dependencies.tls,
       proxies,
       admissions,
-      accepting: () => stage === "running",
-      hasRoom: () => sessions.size < config.maxSessions,
+      refusal() {
+        if (stage !== "running") return "this instance starts or stops; retry soon";
+        return sessions.size < config.maxSessions ? undefined : "this instance is full; retry soon";
+      },
       events: {
         accept: (socket) => lifecycle.accept(socket),
         frame: (session, bytes) => intake.take(session, bytes),

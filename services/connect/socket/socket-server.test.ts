@@ -26,8 +26,7 @@ async function stuck(t: TestContext) {
     maxBackpressureBytes: MAX_BACKPRESSURE_BYTES,
     idleSeconds: 60,
     proof: createPeerProof(["a secret of tests"]),
-    accepting: () => true,
-    hasRoom: () => true,
+    refusal: () => undefined,
     events: {
       accept: (socket) => new Session({ ...defaultsOf(connectConfig), socket, nowMs: 0 }),
       frame(greeted) {

@@ -64,10 +64,8 @@ export interface SocketServerOptions<T> {
   proxies?: Pick<ProxyChain, "clientAddress">;
   /** Places of the connections; without bounds when absent. */
   admissions?: Admissions | undefined;
-  /** Whether the service accepts sockets now: it has started and does not stop. */
-  accepting(): boolean;
-  /** Whether there is room for another socket. */
-  hasRoom(): boolean;
+  /** Why new sockets are refused now; undefined when they are accepted. */
+  refusal(): string | undefined;
   events: SocketEvents<T>;
   log: Log;
 }
@@ -99,9 +97,9 @@ export async function listenSockets<T>(options: SocketServerOptions<T>): Promise
     ...nativeEvents(options),
   });
   app.get("/healthz", (response) => {
-    const up = options.accepting() && options.hasRoom();
-    const [status, text] = up ? ["200 OK", "ok"] : ["503 Service Unavailable", "not ready"];
-    response.writeStatus(status!).end(text, true);
+    const unavailable = options.refusal();
+    response.writeStatus(unavailable === undefined ? "200 OK" : "503 Service Unavailable");
+    response.end(unavailable ?? "ok", true);
   });
   // A key of another length than 24 characters does not reach the upgrade.
   app.any("/ws", (response) => {
@@ -247,9 +245,8 @@ function upgrade(
   response: uWS.HttpResponse,
   request: uWS.HttpRequest,
   context: uWS.us_socket_context_t,
-  options: Omit<SocketServerOptions<unknown>, "events">,
+  { admissions, log, proof, proxies, refusal, tls }: Omit<SocketServerOptions<unknown>, "events">,
 ): void {
-  const { accepting, admissions, hasRoom, proof, proxies, tls, log } = options;
   const headers = headersOf(request);
   const remote = remoteOf(response);
   const key = headers["sec-websocket-key"]?.[0] ?? "";
@@ -262,12 +259,10 @@ function upgrade(
   const giveBack = () => {
     if (proven !== undefined) admissions?.refused(remote);
   };
-  if (!accepting() || !hasRoom()) {
+  const unavailable = refusal();
+  if (unavailable !== undefined) {
     giveBack();
-    const text = accepting()
-      ? "this instance is full; retry soon"
-      : "this instance stops or starts";
-    response.writeStatus("503 Service Unavailable").end(text, true);
+    response.writeStatus("503 Service Unavailable").end(unavailable, true);
   } else if (tls !== undefined && !hasCertificate(response)) {
     response.writeStatus("403 Forbidden").end("a certificate of the mesh is needed", true);
   } else if (fault !== undefined) {
