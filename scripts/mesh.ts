@@ -95,8 +95,11 @@ function plansFor(instances: { readonly connect: number; readonly server: number
   ];
 }
 
-/** Order of stopping, from the outside in: a service stops after the services that call it. */
-const STOP_ORDER = ["gateway", "connect", "server", "auth"];
+/**
+ * Order of stopping, from the outside in: a service stops after the services that call it. Only the
+ * gateway stops after connect, whose sessions end in its tunnels.
+ */
+const STOP_ORDER = ["connect", "gateway", "server", "auth"];
 const STOP_TIMEOUT_MS = 20_000;
 const root = join(import.meta.dirname, "..");
 const backendsFile = join(root, "data/backends/env");

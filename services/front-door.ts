@@ -164,11 +164,9 @@ async function openGateway(
     }),
   );
   started.push(() => listening.close());
-  // Connect and the gateway stop at the same time, so that sessions receive Move while their
-  // tunnels are open.
-  started.push(async () => {
-    await Promise.all([connect.stop(), gateway.stop()]);
-  });
+  // Connect stops first: its sessions end with Move and their close code, and with them the tunnels.
+  started.push(() => gateway.stop());
+  started.push(() => connect.stop());
   return { port: listening.port, ready };
 }
 

@@ -41,11 +41,11 @@ export const gatewayConfig = defineConfig("gateway", {
     doc: "Maximum WebSockets that the gateway proxies at the same time; further ones are refused with 503. Choose it by the memory of the host.",
   }),
   drainMs: setting.integer({
-    default: 5_000,
+    default: 10_000,
     min: 0,
     max: 600_000,
     unit: "ms",
-    doc: "Time-out for WebSockets to end when the gateway stops; the remaining ones are cut. Keep it below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
+    doc: "Time-out for WebSockets to end when the gateway stops; the remaining ones are cut. Keep it above LUCKY_CONNECT_DRAIN_MS, so that sessions end with their close code when all processes stop together, and below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
   }),
   connectTimeoutMs: setting.integer({
     default: 2_000,

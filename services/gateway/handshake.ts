@@ -2,11 +2,17 @@ import type { Socket } from "node:net";
 import type { Clock } from "#platform/clock.ts";
 
 /**
- * The answer of an instance to an upgrade; "no-answer" when it ended the connection or timed out.
+ * The answer of an instance to an upgrade: "unavailable" when it is full or stops, so that another one
+ * may accept; "no-answer" when it ended the connection or timed out.
  */
-export type Handshake = "upgraded" | "refused" | "no-answer";
+export type Handshake = "upgraded" | "unavailable" | "refused" | "no-answer";
 
-const UPGRADED = Buffer.from("HTTP/1.1 101 ");
+/** Length of the start of an answer up to its status, such as "HTTP/1.1 101 ", bytes. */
+const STATUS_END = 13;
+const ANSWERS: ReadonlyMap<string, Handshake> = new Map([
+  ["HTTP/1.1 101 ", "upgraded"],
+  ["HTTP/1.1 503 ", "unavailable"],
+]);
 
 /**
  * Sends an upgrade to an instance and inspects the start of its answer, which is unshifted: a later
@@ -41,11 +47,11 @@ export function performHandshake(options: {
       const chunk: Buffer | null = upstream.read();
       if (chunk === null) return;
       seen = Buffer.concat([seen, chunk]);
-      const compared = Math.min(seen.length, UPGRADED.length);
-      const matches = seen.subarray(0, compared).equals(UPGRADED.subarray(0, compared));
-      if (matches && compared < UPGRADED.length) return;
+      const start = seen.toString("latin1", 0, STATUS_END);
+      if (start.length < STATUS_END && [...ANSWERS.keys()].some((one) => one.startsWith(start)))
+        return;
       upstream.unshift(seen);
-      finish(matches ? "upgraded" : "refused");
+      finish(ANSWERS.get(start) ?? "refused");
     }
     const timer = clock.after(timeoutMs, giveUp);
     upstream.on("readable", readAnswer);

@@ -132,6 +132,28 @@ test("an instance that does not answer the upgrade in time is skipped", async (t
   assert.equal(await textOf(client), `${AGREED}hello`);
 });
 
+test("a full or stopping instance is skipped; when all are, its answer reaches the device", async (t) => {
+  const { dial, request, arrival } = await setUp(t, { instances: 2 });
+  const full = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nfull";
+  /** Answers 503 in two parts. */
+  const refuse = async (at: number) => {
+    const { socket } = await request(at);
+    socket.setNoDelay(true);
+    socket.write(full.slice(0, 11));
+    socket.end(full.slice(11));
+  };
+  const client = dial(`${UPGRADE}\r\n`);
+  await refuse(0);
+  (await arrival(1)).socket.end("hello");
+  client.end();
+  assert.equal(await textOf(client), `${AGREED}hello`);
+
+  const last = dial(`${UPGRADE}\r\n`);
+  await refuse(0);
+  await refuse(1);
+  assert.equal(await textOf(last), full);
+});
+
 test("after a refused upgrade, no second request reaches the instance", async (t) => {
   const { dial, request, clock } = await setUp(t, { instances: 1 });
   const client = dial(`${UPGRADE}\r\nGET /first HTTP/1.1\r\nHost: x\r\n\r\n`);

@@ -32,12 +32,14 @@ export type Upstream =
 
 /**
  * Sends an upgrade request to connect instances, one at a time, until one answers. An instance that
- * cannot be reached or times out is skipped; a refusal is an answer.
+ * cannot be reached, times out, is full or stops is skipped; any other refusal is an answer. When all
+ * were skipped, the answer of the last one that is full or stops is the result.
  */
 export async function findUpstream(options: UpstreamOptions): Promise<Upstream> {
   const { head, device, tls, log, clock, timeoutMs } = options;
+  let unavailable: Socket | undefined;
   for (const instance of options.instances) {
-    if (device.destroyed) return { kind: "gone" };
+    if (device.destroyed) break;
     const { instanceId } = instance;
     const socket = await connectTo(instance, { tls, timeoutMs });
     if (socket instanceof Error) {
@@ -50,9 +52,16 @@ export async function findUpstream(options: UpstreamOptions): Promise<Upstream> 
       log.warn({ event: "tunnel_unanswered", to: instanceId });
       continue;
     }
-    return { kind: handshake, socket, instanceId };
+    unavailable?.destroy();
+    unavailable = undefined;
+    if (handshake !== "unavailable") return { kind: handshake, socket, instanceId };
+    unavailable = socket;
   }
-  return { kind: "unreachable" };
+  if (device.destroyed) {
+    unavailable?.destroy();
+    return { kind: "gone" };
+  }
+  return unavailable ? { kind: "refused", socket: unavailable } : { kind: "unreachable" };
 }
 
 /**

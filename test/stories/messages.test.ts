@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, test } from "node:test";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
+import { WireWriter } from "#platform/wire.ts";
+import { KNOWN_KINDS, type Line, lineOf } from "../devices/older-client.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people, text } from "../world/people.ts";
 import { queryLogs, startWorld } from "../world/world.ts";
@@ -84,6 +88,54 @@ test("every content kind that a user may send arrives unchanged", {
   );
   const { content } = create(SendRequestSchema, { content: { kind: kinds[6] as never } });
   assert.deepEqual(b.entries[6]!.content, content);
+});
+
+test("a client that knows only the kinds 1 to 5 shows the text for it, its own text, or nothing", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const old = await RawDevice.open(world.url);
+  t.after(() => old.close());
+  const { accessToken } = await ben!.login();
+  const contentKinds = [...KNOWN_KINDS];
+  old.send({ case: "hello", value: { accessToken, protocolRevision: 1, contentKinds } });
+  assert.ok((await old.next("welcome")).contentKinds.includes(8), "the server knows more kinds");
+
+  const sender = await RawDevice.hello(world.url, (await ana!.login()).accessToken);
+  t.after(() => sender.close());
+  const target = { case: "userId", value: ben!.userId } as const;
+  const card = { kind: { case: "contactCard", value: { userId: ana!.userId } } } as const;
+  const contents = [text("hi"), { ...card, fallbackText: "Kontakt: Ana" }, card];
+  const seen: Line[] = [];
+  const readTo = async (device: RawDevice, count: number) => {
+    while (seen.length < count) {
+      const { entries } = await device.next("deliver");
+      for (const entry of entries) seen.push(lineOf(toBinary(EntrySchema, entry)));
+    }
+  };
+  for (const [nr, content] of contents.entries()) {
+    sender.send({ case: "send", value: { target, clientMessageId: `m${nr}`, content } });
+    await readTo(old, nr + 1);
+  }
+  const groups = clientOf(world.url, GroupService, (await ana!.login()).accessToken);
+  await groups.createGroup({ name: "g", userIds: [ben!.userId] });
+  await readTo(old, 4);
+  const ownText = "[update the app to see this message]";
+  assert.deepEqual(seen, [
+    { text: "hi", counted: true },
+    { text: "Kontakt: Ana", counted: true },
+    { text: ownText, counted: true },
+    { text: ownText, counted: false },
+  ]);
+  // A change of an earlier entry, of a later server: kind 57.
+  const change = new WireWriter().bytes(57, Buffer.of(0x08, 1)).finish();
+  const later = new WireWriter()
+    .varint(2, 9)
+    .bytes(10, change)
+    .varint(16, 1)
+    .varint(17, 1)
+    .finish();
+  assert.deepEqual(lineOf(later), { text: undefined, counted: false });
 });
 
 test("server-only content, content that breaks a constraint, and a send to oneself are refused", {

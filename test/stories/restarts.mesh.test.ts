@@ -13,6 +13,7 @@ import { QrScreen } from "../world/qr-screen.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
+const STOP_TIMEOUT_MS = 20_000;
 const smsGateway = await startSmsGateway({ after });
 const settings = { ...smsGateway.settings, LUCKY_AUTH_SMS_PER_NUMBER_PER_HOUR: "4" };
 const world = await startWorld({ after }, { mode: "mesh", settings });
@@ -115,4 +116,17 @@ test("codes, their budgets and the time survive a restart of auth", {
   assert.ok(Math.abs(lifeMs - 900_000) < 60_000, `${lifeMs}`);
   const fifth = auth.sendSmsCode({ phone, purpose: SmsPurpose.LOGIN });
   await assert.rejects(fifth, (error) => reasonOf(error) === ErrorReason.RATE_LIMITED);
+});
+
+// The last test: it stops the world.
+test("when gateway and connect stop at the same moment, a device gets Move and its close code", {
+  timeout: TIMEOUT,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const device = await RawDevice.hello(world.url, (await ana!.login()).accessToken);
+  const names = ["gateway-0", "connect-0", "connect-1", "connect-2"];
+  const stopped = names.map((name) => world.mesh.process(name).stop(STOP_TIMEOUT_MS));
+  await device.next("move");
+  assert.equal((await device.closed).code, CloseCode.MOVE);
+  await Promise.all(stopped);
 });

@@ -81,3 +81,15 @@ test("the gateway routes a socket by its hint, and refuses unknown paths", {
   assert.equal(welcome.userId, ana!.userId);
   await assert.rejects(RawDevice.open(world.url, "/elsewhere"));
 });
+
+// The last test: it stops the world.
+test("when the whole system stops, a device behind the gateway gets Move, then the close code MOVE", {
+  timeout: TIMEOUT,
+}, async () => {
+  const [ana] = await people(world, "ana");
+  const device = await RawDevice.hello(world.url, (await ana!.login()).accessToken);
+  const stopped = world.stop();
+  await device.next("move");
+  assert.equal((await device.closed).code, CloseCode.MOVE);
+  await stopped;
+});
