@@ -4,7 +4,9 @@ import { after, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import type { PoolClient } from "../log/database.ts";
 import { accepted, Stand, say, textOf, untilOutboxEmpty } from "../server.fixture.ts";
+import { PAGE_BYTES } from "./history.ts";
 import { syncAll } from "./sync.fixture.ts";
+import { fit } from "./sync.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -180,3 +182,22 @@ function answers(): Promise<boolean> {
     () => false,
   );
 }
+
+test("a page of 32 databases with the largest entries has at most 1 MiB of them", () => {
+  const body = new Uint8Array(66_000);
+  const rows = [body, body, body].map((one) => ({ body: one }));
+  const share = { rows: 7, bytes: PAGE_BYTES / 32 };
+  let left = PAGE_BYTES;
+  const counts: number[] = [];
+  for (let nth = 0; nth < 32; nth++) {
+    const count = fit(rows, { ...share, most: left });
+    counts.push(count);
+    left -= count * body.length;
+  }
+  // Each database has a turn while there is room, although its row is larger than its share.
+  assert.deepEqual(new Set(counts.slice(0, 15)), new Set([1]));
+  assert.deepEqual(new Set(counts.slice(15)), new Set([0]));
+  assert.ok(left >= 0);
+  assert.equal(fit(rows, { rows: 0, bytes: share.bytes, most: PAGE_BYTES }), 0);
+  assert.equal(fit(rows, { rows: 7, bytes: PAGE_BYTES, most: PAGE_BYTES }), 3);
+});

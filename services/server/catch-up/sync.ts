@@ -133,13 +133,15 @@ export async function syncPage(
   const continued = new Set(results.map((page) => page.continued));
   const next = failures.length > 0 ? positions.filter((one) => !continued.has(one)) : [];
   let hasMore = false;
+  let bytesLeft = PAGE_BYTES;
   // The shares may add up to more than the limit: the last database of the page changes.
   const first = randomInt(results.length);
   for (const page of [...results.slice(first), ...results.slice(0, first)]) {
-    const left = limit - taken.length;
-    const count = left > 0 ? fit(page.rows, { ...room, rows: Math.min(room.rows, left) }) : 0;
+    const rows = Math.min(room.rows, limit - taken.length);
+    const count = fit(page.rows, { ...room, rows, most: bytesLeft });
     if (count < page.rows.length) hasMore = true;
     next.push(nextPosition(page, count));
+    for (const { body } of page.rows.slice(0, count)) bytesLeft -= body.length;
     taken.push(...page.rows.slice(0, count).filter((row) => !isObsolete(page.db, row)));
   }
   return create(SyncResponseSchema, {
@@ -199,14 +201,17 @@ function nextPosition(
 interface Room {
   readonly rows: number;
   readonly bytes: number;
+  /** Bytes that are left in the page. */
+  readonly most: number;
 }
 
-/** Number of rows that fit into the share; at least one. */
-function fit(rows: readonly ChangedConversationRow[], room: Room): number {
+/** Number of rows that fit: into the share, but one row fits if there is room in the page. */
+export function fit(rows: readonly { readonly body: Uint8Array }[], room: Room): number {
   let bytes = 0;
   for (const [index, { body }] of rows.entries()) {
     bytes += body.length;
-    if (index === room.rows || (index > 0 && bytes > room.bytes)) return index;
+    const most = index === 0 ? room.most : Math.min(room.bytes, room.most);
+    if (index === room.rows || bytes > most) return index;
   }
   return rows.length;
 }
