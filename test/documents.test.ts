@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { CloseCodeSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import { LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { SERVICES } from "#platform/rpc/contract.ts";
 import { isInternal, rulesOf } from "#platform/rpc/rules.ts";
@@ -79,5 +80,37 @@ test("the protocol says what a repeat of every call does that changes something"
   assert.deepEqual(
     missing.map(({ name }) => name),
     [],
+  );
+});
+
+test("docs/protocol.md lists every close code with its number and its range", () => {
+  const rows = [...textOf("docs/protocol.md").matchAll(/^\| (4\d{3}) \| ([A-Z_]+) \|/gm)];
+  const codes = CloseCodeSchema.values.filter(({ number }) => number !== 0);
+  assert.deepEqual(
+    rows.map(([, number, name]) => [Number(number), name]),
+    codes.map(({ number, localName }) => [number, localName]),
+  );
+});
+
+test("docs/protocol.md lists every HTTP status with which an upgrade is answered", () => {
+  const sources = [
+    "services/gateway/tunnel.ts",
+    "services/gateway/upgrade-check.ts",
+    "services/gateway/fallback.ts",
+    "services/connect/socket/socket-server.ts",
+    "platform/rpc/serving/http1.ts",
+  ];
+  const statuses = sources.flatMap((source) =>
+    [...textOf(source).matchAll(/"([1-5]\d\d) [A-Z]|writeHead\(([1-5]\d\d)/g)].map(
+      ([, line, number]) => line ?? number,
+    ),
+  );
+  const documented = [...textOf("docs/protocol.md").matchAll(/^\| ([1-5]\d\d) \|/gm)];
+  const answers = new Set(["101", ...statuses]);
+  // The answer to a request that is not for the WebSocket.
+  answers.delete("200");
+  assert.deepEqual(
+    documented.map(([, status]) => status),
+    [...answers].toSorted(),
   );
 });
