@@ -1,13 +1,18 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
-import { CloseCode, EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
+import { CloseCode, EndpointService, ReconnectAction } from "#gen/lucky/frame/v1/frame_pb.js";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const world = await startWorld({ after });
+const settings = {
+  LUCKY_CONNECT_MIN_CLIENT_VERSIONS: "acme-ios=2.4.0,acme-android=2.1",
+  LUCKY_CONNECT_CLIENT_TOO_OLD_TEXT: "Please update, dear Zoë.",
+  LUCKY_CONNECT_UPGRADE_URL: "https://acme.example/update?from=old",
+};
+const world = await startWorld({ after }, { settings });
 
 /** Addresses of two connect instances; the same one twice if only one runs. */
 const twoAddresses = () => [world.connects[0]!, world.connects.at(-1)!] as const;
@@ -80,6 +85,27 @@ test("the gateway routes a socket by its hint, and refuses unknown paths", {
   const welcome = await device.next("welcome");
   assert.equal(welcome.userId, ana!.userId);
   await assert.rejects(RawDevice.open(world.url, "/elsewhere"));
+});
+
+test("a client below the operator's minimum version gets its text and address instead of a session", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const { accessToken } = await ana!.login();
+  const greet = async (clientName: string, clientVersion: string) => {
+    const device = await RawDevice.open(world.url);
+    device.send({ case: "hello", value: { accessToken, clientName, clientVersion } });
+    return device;
+  };
+  const old = await greet("acme-ios", "2.3.17");
+  const { code, action, text, upgradeUrl } = await old.next("kick");
+  assert.deepEqual([code, action], [CloseCode.CLIENT_TOO_OLD, ReconnectAction.STAY_CLOSED]);
+  assert.equal(text, settings.LUCKY_CONNECT_CLIENT_TOO_OLD_TEXT);
+  assert.equal(upgradeUrl, settings.LUCKY_CONNECT_UPGRADE_URL);
+  assert.equal((await old.closed).code, CloseCode.CLIENT_TOO_OLD);
+  const updated = await greet("acme-ios", "2.10.0");
+  t.after(() => updated.close());
+  await updated.next("welcome");
 });
 
 // The last test: it stops the world.
