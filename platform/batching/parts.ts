@@ -42,8 +42,7 @@ export async function callInParts<T>(
       await call(part);
     } catch (error) {
       const { code } = ConnectError.from(error);
-      const indivisible =
-        part.length <= 1 || TRANSIENT.has(code) || INDEPENDENT_OF_ITEMS.has(code);
+      const indivisible = part.length <= 1 || TRANSIENT.has(code) || INDEPENDENT_OF_ITEMS.has(code);
       if (indivisible || splits >= MAX_SPLITS) {
         failed(part, error);
         continue;

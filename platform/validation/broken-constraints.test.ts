@@ -20,7 +20,7 @@ import {
   oneof as oneofRules,
 } from "#gen/buf/validate/validate_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { type Hello, HelloSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { HelloSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import { file_lucky_options_v1_options, TextRule, text } from "#gen/lucky/options/v1/options_pb.js";
 import { detailOf } from "#platform/errors.ts";
 import { SERVICES } from "#platform/rpc/contract.ts";
@@ -237,6 +237,8 @@ test("every constraint of the public contract is enforced, and the refusal names
   const unused = Object.keys(BREAKERS).filter((rule) => !rules.has(rule));
   assert.deepEqual(unused, [], "rules that no field has");
 
+  // No request, but a frame: connect checks it, see services/connect/opening/client-rules.test.ts.
+  visited.add(HelloSchema);
   const declared = PUBLIC.flatMap(({ file }) => messagesOf(file)).filter(hasConstraints);
   const unchecked = declared.filter((desc) => !visited.has(desc)).map(({ typeName }) => typeName);
   assert.deepEqual(unchecked, [], "constraints of messages that no request contains");
@@ -246,6 +248,7 @@ test("every option of a field is enforced: text here, the others by the rate lim
   const options = file_lucky_options_v1_options.extensions
     .filter(({ extendee }) => extendee.name === "FieldOptions")
     .map(({ name }) => name);
+  // Server checks server_only, see services/server/sending/read-send.test.ts.
   assert.deepEqual(options, ["items_per_point", "server_only", "text"]);
 });
 
