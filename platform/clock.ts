@@ -18,17 +18,40 @@ export interface Clock {
   every(intervalMs: number, callback: () => void): Timer;
 }
 
+/** Longest delay of setTimeout and setInterval, ms: they call at once for a longer one. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   elapsed: () => performance.now(),
   after(delayMs, callback) {
+    if (delayMs > MAX_TIMER_MS) return afterLong(delayMs, callback);
     const timer = setTimeout(callback, delayMs);
     timer.unref();
     return { stop: () => clearTimeout(timer) };
   },
   every(intervalMs, callback) {
+    if (intervalMs > MAX_TIMER_MS) return everyLong(intervalMs, callback);
     const timer = setInterval(callback, intervalMs);
     timer.unref();
     return { stop: () => clearInterval(timer) };
   },
 };
+
+/** `after` by several timers. */
+function afterLong(delayMs: number, callback: () => void): Timer {
+  let timer = systemClock.after(MAX_TIMER_MS, () => {
+    timer = systemClock.after(delayMs - MAX_TIMER_MS, callback);
+  });
+  return { stop: () => timer.stop() };
+}
+
+function everyLong(intervalMs: number, callback: () => void): Timer {
+  const next = () =>
+    afterLong(intervalMs, () => {
+      timer = next();
+      callback();
+    });
+  let timer = next();
+  return { stop: () => timer.stop() };
+}

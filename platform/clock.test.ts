@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock, type Timer } from "./clock.ts";
+
+const DAY_MS = 86_400_000;
+
+for (const [name, start] of [
+  ["after", (ring) => systemClock.after(60 * DAY_MS, ring)],
+  ["every", (ring) => systemClock.every(60 * DAY_MS, ring)],
+] satisfies [string, (ring: () => void) => Timer][]) {
+  test(`a timer of sixty days waits, although setTimeout takes at most 24: ${name}`, (t) => {
+    const waiting: { callback: () => void; ms: number }[] = [];
+    t.mock.method(globalThis, "setTimeout", (callback: () => void, ms: number) => {
+      waiting.push({ callback, ms });
+      return { unref: () => {} };
+    });
+    let rings = 0;
+    start(() => {
+      rings++;
+    });
+    let waitedMs = 0;
+    while (rings === 0) {
+      const { callback, ms } = waiting.shift()!;
+      assert.ok(ms < 2 ** 31, `${ms}`);
+      waitedMs += ms;
+      callback();
+    }
+    assert.equal(waitedMs, 60 * DAY_MS);
+    assert.equal(waiting.length, name === "every" ? 1 : 0);
+  });
+}
