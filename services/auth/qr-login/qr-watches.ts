@@ -106,7 +106,8 @@ export function createQrWatches({
         remove(id, watcher);
       };
       watchers.set(id, watcher);
-      older?.end(fail(ErrorReason.OVERLOADED, "another watch of this QR login has begun"));
+      const text = "another watch of this QR login has begun";
+      older?.end(fail(ErrorReason.OVERLOADED, text, { retryAfterMs: 0 }));
       gauge.set(watchers.size);
       timer ??= clock.every(config.qrWatchMs, () => void poll());
       if (signal.aborted) abort();

@@ -92,9 +92,11 @@ export function refusedOutcome(options: {
   reason: ErrorReason;
   text: string;
   retryAfterMs: number;
+  field?: string;
 }): Uint8Array {
-  const { reason, text } = options;
-  const error = create(ErrorDetailSchema, { reason, retryAfterMs: BigInt(options.retryAfterMs) });
+  const { reason, text, field = "" } = options;
+  const retryAfterMs = BigInt(options.retryAfterMs);
+  const error = create(ErrorDetailSchema, { reason, retryAfterMs, field });
   const outcome = { case: "refused" as const, value: { error, text } };
   return toBinary(SendResultSchema, create(SendResultSchema, { outcome }));
 }

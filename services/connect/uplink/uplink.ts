@@ -271,6 +271,7 @@ const NO_TARGET = refusedOutcome({
   reason: ErrorReason.INVALID_ARGUMENT,
   text: "target: missing or unreadable",
   retryAfterMs: 0,
+  field: "target",
 });
 const UNAVAILABLE = refusedOutcome({
   reason: ErrorReason.UNAVAILABLE,

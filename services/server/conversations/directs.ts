@@ -8,7 +8,7 @@ import { bigints } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
 import type { Failure, Logs } from "../log/logs.ts";
 import type { Conversations } from "./conversations.ts";
-import { type Refusal, refusal, refusalOf } from "./refusal.ts";
+import { invalidField, type Refusal, refusal, refusalOf } from "./refusal.ts";
 import { refusalOfState, type UserState, type Users } from "./users.ts";
 
 /** The sender and the receiver of a direct message. */
@@ -101,7 +101,7 @@ export class Directs {
    * for the answer and refuses them. Throws other errors of auth.
    */
   async resolve(pairs: readonly Pair[]): Promise<(string | Refusal | Error)[]> {
-    const toOneself = refusal(ErrorReason.INVALID_ARGUMENT, "user_id: is the sender");
+    const toOneself = invalidField("user_id", "is the sender");
     const wanted = new Map<string, Pair>();
     for (const pair of pairs) if (pair.senderId !== pair.peerId) wanted.set(pairKey(pair), pair);
     const found = new Map(wanted);

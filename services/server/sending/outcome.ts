@@ -82,8 +82,9 @@ function writeAccepted(
 
 /** Encodes the lucky.message.v1.SendResult of a refused send. */
 function encodeRefused(clientMessageId: string, refused: Refusal): Uint8Array {
-  const detail = new WireWriter(16).varint(1, refused.reason);
+  const detail = new WireWriter(16 + refused.field.length * 3).varint(1, refused.reason);
   if (refused.retryAfterMs > 0) detail.varint(2, refused.retryAfterMs);
+  if (refused.field !== "") detail.string(3, refused.field);
   const inner = new WireWriter(64).bytes(1, detail.finish()).string(2, refused.text).finish();
   return new WireWriter(32 + clientMessageId.length * 3 + inner.length)
     .string(1, clientMessageId)

@@ -8,7 +8,7 @@ import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import { createMessageValidator } from "#platform/validation/validator.ts";
 import { wellFormed } from "#platform/validation/well-formed.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
-import { refusal } from "../conversations/refusal.ts";
+import { invalidField, type Refusal, refusal } from "../conversations/refusal.ts";
 import { isFromDevices, kindNumber } from "../log/kinds.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
@@ -37,20 +37,21 @@ export function contractReader(): (raw: RawSend) => ReadResult {
       // Check size limits before decoding, because decoding already allocates the memory.
       entryFields = entryFieldsOf(bytes);
       if (entryFields.contentBytes > MAX_CONTENT_BYTES) {
-        return refused(entryFields, `content: more than ${MAX_CONTENT_BYTES} bytes`);
+        return invalid(entryFields, "content", `more than ${MAX_CONTENT_BYTES} bytes`);
       }
       check(bytes);
       request = decoded ?? fromBinary(SendRequestSchema, bytes);
     } catch (error) {
       const why = error instanceof WireError ? `: ${error.message}` : "";
-      return refused(entryFields, `the send is not a valid SendRequest${why}`);
+      const text = `the send is not a valid SendRequest${why}`;
+      return refused(entryFields, refusal(ErrorReason.INVALID_ARGUMENT, text));
     }
     const rejected = decoded === undefined ? checkConstraints(request, entryFields) : undefined;
     if (rejected !== undefined) return rejected;
     const { clientMessageId, target, content } = request;
     const name = content?.kind.case;
-    if (name === undefined) return refused(entryFields, "content: is empty");
-    if (!isFromDevices(name)) return refused(entryFields, "content: only the server writes this");
+    if (name === undefined) return invalid(entryFields, "content", "is empty");
+    if (!isFromDevices(name)) return invalid(entryFields, "content", "only the server writes this");
     const kind = kindNumber(name);
     const { fields, keyStart, keyLength } = entryFields;
     return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
@@ -76,13 +77,17 @@ function constraintCheck(): (
     }
     const [first] = result.violations;
     const where = first === undefined ? "" : pathToString(first.field);
-    return refused(entryFields, `${where === "" ? "" : `${where}: `}${first?.message}`);
+    return invalid(entryFields, where, `${first?.message}`);
   };
 }
 
-function refused(entryFields: EntryFields | undefined, text: string): RejectedSend {
+function invalid(entryFields: EntryFields, field: string, why: string): RejectedSend {
+  return refused(entryFields, invalidField(field, why));
+}
+
+function refused(entryFields: EntryFields | undefined, refusal: Refusal): RejectedSend {
   const clientMessageId = entryFields === undefined ? "" : clientMessageIdOf(entryFields);
-  return { clientMessageId, refusal: refusal(ErrorReason.INVALID_ARGUMENT, text) };
+  return { clientMessageId, refusal };
 }
 
 /** The client_message_id for the refusal; empty when it is longer than the contract allows. */
