@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { answerError, noSuchMethod } from "#platform/rpc/serving/error-answer.ts";
 import { SOCKET_PATH } from "./endpoint.ts";
 
 /** Answers HTTP requests that do not call a public method, with a text for developers. */
@@ -17,7 +18,5 @@ export function answerFallback(request: IncomingMessage, response: ServerRespons
     );
     return;
   }
-  // The answer of the Connect protocol for an unknown method.
-  response.writeHead(404, { "content-type": "application/json" });
-  response.end(JSON.stringify({ code: "unimplemented", message: "no such method is served here" }));
+  answerError(request, response, noSuchMethod(), 404);
 }

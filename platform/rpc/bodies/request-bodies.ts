@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Http2ServerRequest } from "node:http2";
 import { finished, type Readable } from "node:stream";
-import { Code, ConnectError } from "@connectrpc/connect";
+import type { ConnectError } from "@connectrpc/connect";
 import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
@@ -170,7 +170,7 @@ function errorFor(cause: Refusal): ConnectError {
     case "late": {
       const seconds = BODY_TIMEOUT_MS / 1_000;
       const text = `the request did not arrive whole within ${seconds} s`;
-      return new ConnectError(text, Code.DeadlineExceeded);
+      return fail(ErrorReason.DEADLINE_EXCEEDED, text, retry);
     }
     case "connection":
       return fail(ErrorReason.OVERLOADED, "too many unfinished requests on a connection", retry);

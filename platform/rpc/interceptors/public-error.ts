@@ -4,7 +4,10 @@ import { fail, reasonOf } from "#platform/errors.ts";
 import { excerpt } from "#platform/excerpt.ts";
 import { databaseUnavailable } from "#platform/postgres/unavailable.ts";
 
-/** Reason of an error that has only a code, such as one of a library. */
+/**
+ * Reason of an error that has only a code, such as one of a library. The text of any other code may
+ * contain internals: the caller must not see it.
+ */
 const REASONS: { readonly [C in Code]?: ErrorReason } = {
   [Code.InvalidArgument]: ErrorReason.INVALID_ARGUMENT,
   [Code.Unavailable]: ErrorReason.UNAVAILABLE,
@@ -12,33 +15,26 @@ const REASONS: { readonly [C in Code]?: ErrorReason } = {
   [Code.PermissionDenied]: ErrorReason.PERMISSION_DENIED,
   [Code.ResourceExhausted]: ErrorReason.OVERLOADED,
   [Code.Unauthenticated]: ErrorReason.TOKEN_INVALID,
+  [Code.DeadlineExceeded]: ErrorReason.DEADLINE_EXCEEDED,
+  [Code.Canceled]: ErrorReason.CANCELED,
 };
 
 /** Maximum bytes of an error's text, which may repeat a part of the request. */
 const MAX_TEXT_BYTES = 512;
 
-/** Codes whose text may contain internals: the caller must not see it. */
-const OPAQUE_CODES: ReadonlySet<Code> = new Set([
-  Code.Unknown,
-  Code.Internal,
-  Code.Aborted,
-  Code.DataLoss,
-]);
-
 /**
- * The error as the caller may see it. An error of the contract keeps code, text and details. A call
- * that was cancelled or exceeded its deadline keeps that code. A database that cannot be reached
- * becomes UNAVAILABLE. Any other error becomes a bland INTERNAL. The cause, and headers of another
- * service's answer, are dropped, and a long text is cut.
+ * The error as the caller may see it, always with a detail. An error of the contract keeps code, text and
+ * details. A call that was cancelled or exceeded its deadline gets that reason. A database that cannot
+ * be reached becomes UNAVAILABLE. Any other error becomes a bland INTERNAL. The cause, and headers of
+ * another service's answer, are dropped, and a long text is cut.
  */
 export function toPublicError(thrown: unknown, signal: AbortSignal): ConnectError {
   if (thrown instanceof ConnectError) {
     if (reasonOf(thrown) !== ErrorReason.UNSPECIFIED) return copy(thrown);
     const reason = REASONS[thrown.code];
     if (reason !== undefined) return fail(reason, excerpt(thrown.rawMessage, MAX_TEXT_BYTES));
-    if (!OPAQUE_CODES.has(thrown.code)) return copy(thrown);
   } else if (signal.aborted && isAbort(thrown, signal)) {
-    return copy(ConnectError.from(signal.reason, Code.Canceled));
+    return toPublicError(ConnectError.from(signal.reason, Code.Canceled), signal);
   }
   const unavailable = databaseUnavailable(thrown);
   if (unavailable !== undefined) return copy(unavailable);

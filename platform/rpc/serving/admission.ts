@@ -1,12 +1,14 @@
 import type { Socket } from "node:net";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { ProxyChain } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { readProxyHeader } from "#platform/connections/proxy-protocol.ts";
+import { fail } from "#platform/errors.ts";
 import { createExpiring } from "#platform/limiter/expiring.ts";
 import { createPace } from "#platform/limiter/pace.ts";
 import { networkOf } from "#platform/network.ts";
-import { type NodeRequest, type NodeResponse, refuse } from "./handler.ts";
+import { answerError, type NodeRequest, type NodeResponse } from "./error-answer.ts";
 
 /**
  * Pace of new HTTP/2 connections of one address. The bytes that a client sends with the start of a
@@ -128,8 +130,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
         if (client === undefined) return handler(req, res);
         const place = bounds.share(client);
         if (place === undefined) {
-          res.setHeader("retry-after", "1");
-          refuse(res, 429);
+          const text = "too many requests of this address at once";
+          answerError(req, res, fail(ErrorReason.RATE_LIMITED, text));
           return true;
         }
         if ("stream" in res) res.stream.once("close", place.release);

@@ -13,41 +13,45 @@ import type {
 } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
-
-/** Maximum bytes of an answer to a request that was not decoded. A longer one repeats the request. */
-const MAX_ERROR_BYTES = 1_024;
-
-const INTERNAL_STATUS = String(Code.Internal);
+import { requireUncompressed } from "#platform/rpc/bodies/message-bounds.ts";
+import { toPublicError } from "#platform/rpc/interceptors/public-error.ts";
+import { errorResponse } from "./error-answer.ts";
 
 /** Whether the request of a call was decoded. */
 const decoded = createContextKey(false, { description: "request decoded" });
 
-/** The error that answers a refused call. */
-const refusalKey = createContextKey<unknown>(undefined, { description: "refusal of the call" });
-
 /**
  * The first interceptor: a call that reaches it was decoded. Messages of a stream are decoded as
  * they are read; this interceptor turns undecodable bytes into INVALID_ARGUMENT. A call whose caller
- * disconnected before its request was read goes no further.
+ * disconnected, or whose deadline passed, before its request was read goes no further.
  */
 export const markDecoded: Interceptor = (next) => (request) => {
-  const refusal = request.contextValues.get(refusalKey);
-  if (refusal !== undefined) throw refusal;
+  const { signal } = request;
   request.contextValues.set(decoded, true);
-  if (request.signal.aborted) throw ConnectError.from(request.signal.reason, Code.Canceled);
+  if (signal.aborted) throw toPublicError(signal.reason, signal);
   if (!request.stream) return next(request);
   return next({ ...request, message: decodable(request.method.input, request.message) });
 };
 
-async function* decodable<T>({ typeName }: DescMessage, messages: AsyncIterable<T>) {
+/** The only message of a request: no method takes a stream. */
+async function* decodable<T>(schema: DescMessage, messages: AsyncIterable<T>) {
+  let count = 0;
   try {
-    for await (const message of messages) yield message;
+    for await (const message of messages) {
+      if (++count > 1) throw undecodable(schema);
+      yield message;
+    }
   } catch (cause) {
     const { code } = ConnectError.from(cause);
     const isClear = reasonOf(cause) !== ErrorReason.UNSPECIFIED;
     if (isClear || (code !== Code.Internal && code !== Code.InvalidArgument)) throw cause;
-    throw fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`, { cause });
+    throw undecodable(schema, cause);
   }
+  if (count === 0) throw undecodable(schema);
+}
+
+function undecodable({ typeName }: DescMessage, cause?: unknown): ConnectError {
+  return fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`, { cause });
 }
 
 /** Whether the request of a call was decoded: then its interceptors decided about it. */
@@ -56,57 +60,60 @@ export function wasDecoded(values: ContextValues): boolean {
 }
 
 /**
- * Answers a call with an error, in the protocol of its caller: the library encodes the error that
- * the body throws. A stream calls the interceptors first: the first interceptor throws it. The
- * request is not read.
- */
-export function refuseCall(
-  handler: UniversalHandler,
-  request: UniversalServerRequest,
-  error: unknown,
-): Promise<UniversalServerResponse> {
-  request.contextValues?.set(refusalKey, error);
-  // The library compares the length with its maximum before it reads.
-  const header = new Headers(request.header);
-  header.delete("content-length");
-  return handler({ ...request, header, body: each([], error) });
-}
-
-/**
- * Calls the handler of the library. For undecodable bytes the library answers INTERNAL, as if the
- * server were at fault, or repeats a duplicate key of JSON however long, and calls no interceptor.
- * This function turns both answers into INVALID_ARGUMENT.
+ * Calls the handler of the library. A request that is not decoded calls no interceptor, and the library
+ * answers with an error of its own: without a detail, INTERNAL for undecodable bytes, repeating a
+ * duplicate key of JSON however long, or a bare HTTP status. This function answers instead of it.
  */
 export async function callHandler(
   handler: UniversalHandler,
-  request: UniversalServerRequest,
+  request: UniversalServerRequest & {
+    body: AsyncIterable<Uint8Array>;
+    contextValues: ContextValues;
+  },
 ): Promise<UniversalServerResponse> {
-  const response = await handler(request);
-  if (request.contextValues?.get(decoded)) return response;
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of response.body ?? []) chunks.push(chunk);
-  if (!isInternal(response, chunks) && !isLong(response, chunks)) {
-    return { ...response, body: each(chunks) };
+  const { header, contextValues, signal } = request;
+  const type = header.get("content-type");
+  try {
+    requireUncompressed(header);
+  } catch (error) {
+    return errorResponse(type, toPublicError(error, signal));
   }
-  const { typeName } = handler.method.input;
-  const error = fail(ErrorReason.INVALID_ARGUMENT, `the request is not a ${typeName}`);
-  return refuseCall(handler, request, error);
+  let failure: unknown;
+  const body = noting(request.body, (error) => {
+    failure = error;
+  });
+  const response = await handler({ ...request, body });
+  if (contextValues.get(decoded)) return response;
+  const { status } = response;
+  if (status === HTTP_METHOD_REFUSED) {
+    const refused = errorResponse(type, notServed("call methods with POST"), status);
+    refused.header?.set("allow", "POST");
+    return refused;
+  }
+  if (status === CONTENT_TYPE_REFUSED) {
+    return errorResponse(type, notServed("the method does not take this content type"), status);
+  }
+  const error =
+    failure === undefined ? undecodable(handler.method.input) : toPublicError(failure, signal);
+  return errorResponse(type, error);
 }
 
-/** Connect puts the code into the status, gRPC into the trailer. */
-function isInternal({ status, trailer }: UniversalServerResponse, chunks: Uint8Array[]): boolean {
-  if (status === 500 || trailer?.get("grpc-status") === INTERNAL_STATUS) return true;
-  // gRPC-Web sends the trailer as the last part of the body.
-  return Buffer.concat(chunks).includes(`grpc-status: ${INTERNAL_STATUS}\r\n`);
+const HTTP_METHOD_REFUSED = 405;
+const CONTENT_TYPE_REFUSED = 415;
+
+function notServed(text: string): ConnectError {
+  return fail(ErrorReason.METHOD_NOT_FOUND, text);
 }
 
-function isLong({ trailer }: UniversalServerResponse, chunks: Uint8Array[]): boolean {
-  let bytes = trailer?.get("grpc-message")?.length ?? 0;
-  for (const chunk of chunks) bytes += chunk.length;
-  return bytes > MAX_ERROR_BYTES;
-}
-
-async function* each(chunks: readonly Uint8Array[], error?: unknown): AsyncGenerator<Uint8Array> {
-  yield* chunks;
-  if (error !== undefined) throw error;
+/** Passes chunks on. Calls `failed` with the error that ends them. */
+async function* noting(
+  chunks: AsyncIterable<Uint8Array>,
+  failed: (error: unknown) => void,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    failed(error);
+    throw error;
+  }
 }

@@ -1,5 +1,4 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import { constants } from "node:http2";
 import {
   Code,
   ConnectError,
@@ -17,8 +16,10 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { ProxyChain } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import { boundedBody } from "#platform/rpc/bodies/message-bounds.ts";
 import type { RequestBodies } from "#platform/rpc/bodies/request-bodies.ts";
@@ -30,10 +31,17 @@ import type { Served } from "#platform/rpc/served.ts";
 import { createRequestBound } from "#platform/validation/request-bound.ts";
 import { cutUnread } from "./answer-timeout.ts";
 import { COMPRESS_MIN_BYTES, createCompressions } from "./compression.ts";
-import { callHandler, markDecoded, refuseCall, wasDecoded } from "./decode-errors.ts";
+import { callHandler, markDecoded, wasDecoded } from "./decode-errors.ts";
+import {
+  answerError,
+  errorResponse,
+  type NodeRequest,
+  type NodeResponse,
+  noSuchMethod,
+} from "./error-answer.ts";
 
-export type NodeRequest = IncomingMessage | Http2ServerRequest;
-export type NodeResponse = ServerResponse | Http2ServerResponse;
+/** Content types of the protocols that the port serves. */
+const RPC_TYPE = /^application\/(?:grpc|connect|json|proto)\b/i;
 
 /** Time-out for the remaining bytes of a request that was answered before its end, ms. */
 const REST_TIMEOUT_MS = 2_000;
@@ -54,7 +62,7 @@ export interface HandlerOptions {
 
 /**
  * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false, without an answer, when the path is
- * not an RPC of the served services, unless its address had too many refusals. Never throws.
+ * not an RPC, unless its address had too many refusals. Never throws.
  */
 export function rpcHandler(
   options: HandlerOptions,
@@ -81,18 +89,6 @@ export function rpcHandler(
   const arrivalOf = (req: NodeRequest) =>
     createContextValues().set(peerAddress, proxies.clientAddress(req));
 
-  /**
-   * Closes the connection of a request, and returns true. Returns false for the connection of a
-   * trusted proxy: it may carry the calls of other clients.
-   */
-  function hangUp(req: NodeRequest): boolean {
-    const { remoteAddress } = req.socket;
-    if (remoteAddress !== undefined && proxies.isProxy(remoteAddress)) return false;
-    if ("stream" in req) req.stream.session?.destroy();
-    else req.destroy();
-    return true;
-  }
-
   /** Answers a call that the door admits. The request of any other call is not read. */
   async function respond(
     handler: UniversalHandler,
@@ -100,7 +96,7 @@ export function rpcHandler(
       body: AsyncIterable<Uint8Array>;
       contextValues: ContextValues;
     },
-    hangUp: () => boolean,
+    close: () => boolean,
   ): Promise<UniversalServerResponse> {
     const { method } = handler;
     const { header, contextValues, signal } = request;
@@ -108,10 +104,10 @@ export function rpcHandler(
       await door?.admit({ method, header, contextValues, signal });
     } catch (refusal) {
       // The caller gets no answer, because it would not stop for one.
-      if (contextValues.get(floodKey) && hangUp()) {
+      if (contextValues.get(floodKey) && close()) {
         throw new ConnectError("a flood of refused calls", Code.Canceled);
       }
-      return refuseCall(handler, request, refusal);
+      return errorResponse(header.get("content-type"), refusal as ConnectError);
     }
     const { maxRequestBytes: maxBytes, maxRequestItems: maxItems } = rules(method);
     const form = { schema: method.input, header, maxBytes, maxItems, bound };
@@ -122,21 +118,26 @@ export function rpcHandler(
   }
 
   /**
-   * Counts a request that no method answers, once it was answered with 404. Answers it with 429 and
-   * returns true when its address had too many refusals.
+   * Refuses a call of an unknown method, and any request when its address had too many refusals. Returns
+   * false for other requests: they count as refusals once they were answered with 404.
    */
   function refuseUnknown(req: NodeRequest, res: NodeResponse): boolean {
     const address = proxies.clientAddress(req);
-    const waitMs = door?.waitMs(address) ?? 0;
-    if (door !== undefined && waitMs > 0) {
+    const retryAfterMs = door?.waitMs(address) ?? 0;
+    if (door !== undefined && retryAfterMs > 0) {
       void door.turn(address).then((inTurn) => {
-        if (!inTurn && hangUp(req)) return;
-        if (!res.headersSent) res.setHeader("retry-after", Math.ceil(waitMs / 1_000));
-        refuse(res, 429);
+        if (!inTurn && hangUp(req, proxies)) return;
+        const text = "too many refused calls";
+        answerError(req, res, fail(ErrorReason.RATE_LIMITED, text, { retryAfterMs }));
       });
       return true;
     }
     const values = arrivalOf(req);
+    if (req.method === "POST" || RPC_TYPE.test(req.headers["content-type"] ?? "")) {
+      door?.countRefusal(values);
+      answerError(req, res, noSuchMethod(), 404);
+      return true;
+    }
     res.once("finish", () => {
       if (res.statusCode === 404) door?.countRefusal(values);
     });
@@ -155,7 +156,7 @@ export function rpcHandler(
     const unary = handler.method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
     const call = { ...bounded, signal, contextValues: values };
-    const response = await respond(handler, call, () => hangUp(req));
+    const response = await respond(handler, call, () => hangUp(req, proxies));
     if (unary) cutUnread(written, clock);
     await universalResponseToNodeResponse(response, res);
   }
@@ -176,10 +177,22 @@ export function rpcHandler(
           log.info({ event: "rpc_not_answered", path, err });
         door?.countRefusal(arrivalOf(req));
       }
-      refuse(res, 400);
+      answerError(req, res, fail(ErrorReason.INVALID_ARGUMENT, "the request cannot be read"));
     });
     return true;
   };
+}
+
+/**
+ * Closes the connection of a request, and returns true. Returns false for the connection of a
+ * trusted proxy: it may carry the calls of other clients.
+ */
+function hangUp(req: NodeRequest, proxies: ProxyChain): boolean {
+  const { remoteAddress } = req.socket;
+  if (remoteAddress !== undefined && proxies.isProxy(remoteAddress)) return false;
+  if ("stream" in req) req.stream.session?.destroy();
+  else req.destroy();
+  return true;
 }
 
 /**
@@ -202,12 +215,4 @@ function readRest(req: NodeRequest, res: NodeResponse, clock: Clock): void {
   req.removeAllListeners("readable");
   req.on("data", () => {});
   req.resume();
-}
-
-/** Answers with a bare status, unless an answer has begun already. */
-export function refuse(res: NodeResponse, status: number): void {
-  if (!res.headersSent) res.statusCode = status;
-  // The two kinds of response have no signature of `end` in common.
-  if ("stream" in res) res.end();
-  else res.end();
 }

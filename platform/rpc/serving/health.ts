@@ -1,11 +1,11 @@
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import {
   Health,
   HealthCheckResponse_ServingStatus as Status,
 } from "#gen/grpc/health/v1/health_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { fail } from "#platform/errors.ts";
+import { fail, invalidField } from "#platform/errors.ts";
 import { pause } from "#platform/pause.ts";
 import { type Served, serve } from "#platform/rpc/served.ts";
 
@@ -39,7 +39,8 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
     check({ service }) {
       requireShort(service);
       if (names.has(service)) return { status: now() };
-      throw new ConnectError("the service is not served here", Code.NotFound);
+      const code = Code.NotFound;
+      throw fail(ErrorReason.METHOD_NOT_FOUND, "the service is not served here", { code });
     },
     async *watch({ service }, { signal }) {
       requireShort(service);
@@ -65,5 +66,5 @@ export function healthService({ served, healthy, clock, stop }: HealthOptions): 
 
 function requireShort(service: string): void {
   if (Buffer.byteLength(service) <= MAX_NAME_BYTES) return;
-  throw fail(ErrorReason.INVALID_ARGUMENT, `service: must have at most ${MAX_NAME_BYTES} bytes`);
+  throw invalidField("service", `must have at most ${MAX_NAME_BYTES} bytes`);
 }

@@ -5,7 +5,8 @@ import type { Log } from "#platform/log.ts";
 import { closeWhenIdle } from "#platform/rpc/sessions/idle-sessions.ts";
 import { makeDestroySafe } from "#platform/rpc/sessions/session-end.ts";
 import { boundStreams } from "#platform/rpc/sessions/stream-bound.ts";
-import { refuse, type rpcHandler } from "./handler.ts";
+import { answerError, noSuchMethod } from "./error-answer.ts";
+import type { rpcHandler } from "./handler.ts";
 
 /** Time-out for the first request of a client's connection, ms. */
 const FIRST_REQUEST_MS = 10_000;
@@ -102,7 +103,8 @@ export function http2Server(options: {
     // reset in them is dropped.
     setImmediate(() => {
       if (req.stream.closed || req.stream.destroyed) return;
-      if (!rpc(req, res)) refuse(res, 404);
+      if (rpc(req, res)) return;
+      answerError(req, res, noSuchMethod(), 404);
     });
   });
   function begin(session: ServerHttp2Session, socket: Socket): void {

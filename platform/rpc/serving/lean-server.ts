@@ -23,6 +23,7 @@ import type { MeshCallers } from "#platform/identity/mesh-callers.ts";
 import type { Log } from "#platform/log.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
+import { toPublicError } from "#platform/rpc/interceptors/public-error.ts";
 import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf } from "#platform/rpc/lean/lean-frames.ts";
 import { ruleBook } from "#platform/rpc/rules.ts";
@@ -116,7 +117,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
         frames.sendWith(ANSWER, fieldsWith(callId, header), ANSWER_RESPONSE, response);
       } catch (thrown) {
         if (!calls.has(callId)) return;
-        const error = encodeError(ConnectError.from(thrown));
+        const error = encodeError(toPublicError(thrown, controller.signal));
         frames.sendWith(ANSWER, fieldsWith(callId, new Headers()), ANSWER_ERROR, error);
       } finally {
         if (calls.get(callId) === controller) calls.delete(callId);

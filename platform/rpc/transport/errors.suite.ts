@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { detailOf, fail, reasonOf } from "#platform/errors.ts";
+import { detailOf, fail, invalidField, reasonOf } from "#platform/errors.ts";
 import { refused, type Start } from "./transport.fixture.ts";
 
 /** Errors of unary calls. */
@@ -48,8 +48,36 @@ export function errorSuite(name: string, start: Start): void {
     const error = await refused(auth.register({ userName: "a", password }));
     assert.equal(reasonOf(error), ErrorReason.INVALID_ARGUMENT);
     assert.match(error.rawMessage, /^user_name: /);
+    assert.equal(detailOf(error)?.field, "user_name");
     const without = await refused(auth.register({ userName: "ana" }));
     assert.match(without.rawMessage, /^password: /);
+    assert.equal(detailOf(without)?.field, "password");
+  });
+
+  test(`${name}: an error of the contract keeps the field that a service named`, async (t) => {
+    const { auth } = await start(t, {
+      auth: {
+        getPublicKey() {
+          throw invalidField("device.device_name", "must not hold control characters");
+        },
+      },
+    });
+    const error = await refused(auth.getPublicKey({}));
+    assert.equal(error.rawMessage, "device.device_name: must not hold control characters");
+    assert.equal(detailOf(error)?.field, "device.device_name");
+    assert.equal(detailOf(error)?.retryAfterMs, 0n);
+  });
+
+  test(`${name}: an outage without a retry time gets one`, async (t) => {
+    const { auth } = await start(t, {
+      auth: {
+        getPublicKey() {
+          throw fail(ErrorReason.UNAVAILABLE, "away");
+        },
+      },
+    });
+    const error = await refused(auth.getPublicKey({}));
+    assert.equal(detailOf(error)?.retryAfterMs, 1_000n);
   });
 
   test(`${name}: a method without an implementation is METHOD_NOT_FOUND`, async (t) => {

@@ -1,11 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorDetailSchema, ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { type Rpc, type RpcError, RpcErrorSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { detailOf, fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
+import { toPublicError } from "#platform/rpc/interceptors/public-error.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { MAX_RESPONSE_BYTES, rpcResultFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
@@ -53,7 +54,7 @@ export async function answerCall(
     }
   } catch (error) {
     if (!(error instanceof ConnectError)) log.error({ event: "rpc_fault", method, err: error });
-    outcome = rpcError(error);
+    outcome = rpcError(toPublicError(error, stop.signal));
   } finally {
     timer.stop();
     session.ended.removeEventListener("abort", abort);
@@ -62,16 +63,7 @@ export async function answerCall(
   if (session.isOpen) session.sendRequired(rpcResultFrame(callId, outcome));
 }
 
-/** The error that a device may see. An internal fault only shows INTERNAL. */
-function rpcError(error: unknown): RpcError {
-  const known =
-    error instanceof ConnectError ? error : fail(ErrorReason.INTERNAL, "internal error");
-  const detail = detailOf(known) ?? create(ErrorDetailSchema, { reason: reasonOf(known.code) });
-  return create(RpcErrorSchema, { code: known.code, text: known.rawMessage, error: detail });
-}
-
-function reasonOf(code: Code): ErrorReason {
-  return code === Code.DeadlineExceeded || code === Code.Unavailable
-    ? ErrorReason.UNAVAILABLE
-    : ErrorReason.UNSPECIFIED;
+function rpcError(error: ConnectError): RpcError {
+  const { code, rawMessage: text } = error;
+  return create(RpcErrorSchema, { code, text, error: detailOf(error)! });
 }
