@@ -1,6 +1,6 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
 import { cors } from "@connectrpc/connect";
 import { REQUEST_ID_HEADER } from "#platform/rpc/interceptors/observe.ts";
+import type { NodeRequest, NodeResponse } from "./error-answer.ts";
 
 const methods = cors.allowedMethods.join(", ");
 const ALLOWED_HEADERS = [...cors.allowedHeaders, "Authorization", REQUEST_ID_HEADER].join(", ");
@@ -13,8 +13,8 @@ const MAX_AGE_SECONDS = 7_200;
  * request and returns true for it.
  */
 export function answerBrowser(
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: NodeRequest,
+  response: NodeResponse,
   origins: readonly string[],
 ): boolean {
   const { origin } = request.headers;
@@ -29,6 +29,9 @@ export function answerBrowser(
   response.setHeader("Access-Control-Allow-Methods", methods);
   response.setHeader("Access-Control-Allow-Headers", ALLOWED_HEADERS);
   response.setHeader("Access-Control-Max-Age", String(MAX_AGE_SECONDS));
-  response.writeHead(204).end();
+  response.statusCode = 204;
+  // The two kinds of response have no signature of `end` in common.
+  if ("stream" in response) response.end();
+  else response.end();
   return true;
 }

@@ -5,6 +5,7 @@ import type { Log } from "#platform/log.ts";
 import { closeWhenIdle } from "#platform/rpc/sessions/idle-sessions.ts";
 import { makeDestroySafe } from "#platform/rpc/sessions/session-end.ts";
 import { boundStreams } from "#platform/rpc/sessions/stream-bound.ts";
+import { answerBrowser } from "./browser.ts";
 import { answerError, noSuchMethod } from "./error-answer.ts";
 import type { rpcHandler } from "./handler.ts";
 
@@ -81,6 +82,8 @@ export interface Http2Server {
 
 export function http2Server(options: {
   readonly rpc: ReturnType<typeof rpcHandler>;
+  /** Origins whose scripts may call; "*" for any. */
+  readonly cors: readonly string[];
   /**
    * Time-out of an idle connection, and the further time-out of requests still open on it,
    * milliseconds.
@@ -93,7 +96,7 @@ export function http2Server(options: {
   /** Called when a client's connection is closed for too many requests that it opened or reset. */
   readonly flooded: (socket: Socket) => void;
 }): Http2Server {
-  const { rpc, idleMs, mesh, log, clock, flooded } = options;
+  const { rpc, cors, idleMs, mesh, log, clock, flooded } = options;
   const sessions = new Set<ServerHttp2Session>();
   let draining = false;
 
@@ -103,7 +106,7 @@ export function http2Server(options: {
     // reset in them is dropped.
     setImmediate(() => {
       if (req.stream.closed || req.stream.destroyed) return;
-      if (rpc(req, res)) return;
+      if (answerBrowser(req, res, cors) || rpc(req, res)) return;
       answerError(req, res, noSuchMethod(), 404);
     });
   });

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { test } from "node:test";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
@@ -93,6 +95,19 @@ test("scripts of allowed origins may call, and can read the headers they need", 
   assert.match(allowed.headers.get("access-control-allow-methods") ?? "", /POST/);
   const other = await preflight("https://evil.example");
   assert.equal(other.headers.get("access-control-allow-origin"), null);
+  const session = connectHttp2(address);
+  t.after(() => session.close());
+  const stream = session.request({
+    ":method": "OPTIONS",
+    ":path": CALL,
+    origin: "https://app.example",
+    "access-control-request-method": "POST",
+  });
+  const [overHttp2] = await once(stream, "response");
+  assert.equal(overHttp2[":status"], 204);
+  for (const [name, value] of allowed.headers) {
+    if (/^(access-control-|vary)/.test(name)) assert.equal(overHttp2[name], value, name);
+  }
   const answer = await fetch(`${address}${CALL}`, {
     method: "POST",
     headers: { origin: "https://app.example", "content-type": "application/json" },

@@ -105,6 +105,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
   const http2 = http2Server({
     rpc,
+    cors,
     idleMs,
     mesh: mesh !== undefined,
     log,
