@@ -10,6 +10,7 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
 import type { RequestBound } from "#platform/validation/request-bound.ts";
+import { requireExactIntegers } from "./json-integers.ts";
 
 /** How the request of a call is read. */
 export interface RequestForm {
@@ -49,6 +50,7 @@ export async function* boundedBody(
   const json = /json/i.test(type);
   const check = (bytes: Uint8Array) => {
     bound({ schema, bytes, json }, maxItems);
+    if (json) requireExactIntegers(schema, bytes);
   };
   try {
     if (BARE.test(type)) {
