@@ -25,7 +25,7 @@ import { createMethodUrl } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import { callingService } from "#platform/identity/mesh-callers.ts";
-import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
+import { DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import type { Served } from "#platform/rpc/served.ts";
 import type { ServiceName } from "#platform/service-name.ts";
 
@@ -102,7 +102,7 @@ export function localTransport(
       protocolName: "local",
       requestMethod: "POST",
       url: createMethodUrl("http://local", method),
-      timeoutMs: timeoutMs > 0 ? timeoutMs : undefined,
+      timeoutMs: timeoutMs > 0 ? Math.min(timeoutMs, MAX_DEADLINE_MS) : undefined,
       requestSignal: signal,
       requestHeader: header,
       // New values: the context values of the caller's own call, such as its caller, do not apply

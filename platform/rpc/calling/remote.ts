@@ -9,7 +9,7 @@ import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Registry } from "#platform/registry/registry.ts";
-import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
+import { DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
 import { hold, type InstanceConnection, instancePool } from "./instance-pool.ts";
@@ -78,7 +78,8 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
   }
 
   return {
-    async unary(method, signal, timeoutMs = DEFAULT_DEADLINE_MS, header, input, values) {
+    async unary(method, signal, wantedMs = DEFAULT_DEADLINE_MS, header, input, values) {
+      const timeoutMs = Math.min(wantedMs, MAX_DEADLINE_MS);
       const headers = options.lean ? header : withSecret(header);
       const order = await candidates(values?.get(routeKey));
       const startedAtMs = clock.elapsed();
@@ -112,7 +113,8 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       }
       throw unavailable(cause);
     },
-    async stream(method, signal, timeoutMs, header, input, values) {
+    async stream(method, signal, wantedMs, header, input, values) {
+      const timeoutMs = wantedMs && Math.min(wantedMs, MAX_DEADLINE_MS);
       if (method.methodKind !== "server_streaming") {
         throw fail(ErrorReason.METHOD_NOT_FOUND, `${method.name} takes a stream`);
       }

@@ -14,6 +14,7 @@ import type {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail, reasonOf } from "#platform/errors.ts";
 import { requireUncompressed } from "#platform/rpc/bodies/message-bounds.ts";
+import { boundDeadline } from "#platform/rpc/deadline.ts";
 import { toPublicError } from "#platform/rpc/interceptors/public-error.ts";
 import { errorResponse } from "./error-answer.ts";
 
@@ -75,6 +76,7 @@ export async function callHandler(
   const type = header.get("content-type");
   try {
     requireUncompressed(header);
+    boundDeadline(header);
   } catch (error) {
     return errorResponse(type, toPublicError(error, signal));
   }

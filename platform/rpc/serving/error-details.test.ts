@@ -379,3 +379,29 @@ test("the 429 of an address with too many refusals has a detail over every proto
     }
   }
 });
+
+test("a deadline of 2^31 ms or more waits over every protocol", async (t) => {
+  let left = 0;
+  const { port } = await start(t, {
+    service: {
+      auth: {
+        getPublicKey(_request, { timeoutMs }) {
+          left = timeoutMs() ?? 0;
+          return {};
+        },
+      },
+    },
+  });
+  const ask = async (name: string, headers: Record<string, string>) => {
+    const door = doors[name]!;
+    assert.equal((await door.send(port, { ...rightCall(door), headers })).status, 200);
+    assert.ok(left > 2 ** 31 - 60_000 && left < 2 ** 31, `${JSON.stringify(headers)}: ${left}`);
+  };
+  for (const ms of ["2147483647", "2147483648", "9999999999", "99999999999"]) {
+    await ask("Connect in JSON", { "connect-timeout-ms": ms });
+  }
+  for (const timeout of ["2147483647m", "2147483648m", "2147484S", "99999999H"]) {
+    await ask("gRPC", { "grpc-timeout": timeout });
+    await ask("gRPC-Web over HTTP/1.1", { "grpc-timeout": timeout });
+  }
+});

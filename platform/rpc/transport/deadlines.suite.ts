@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import { untilAborted } from "#platform/rpc/rpc.fixture.ts";
-import { refused, type Start } from "./transport.fixture.ts";
+import { refused, type Start, take, watched } from "./transport.fixture.ts";
 
 /** Deadlines and cancellation of unary calls. */
 export function deadlineSuite(name: string, start: Start): void {
@@ -43,6 +43,25 @@ export function deadlineSuite(name: string, start: Start): void {
     controller.abort();
     assert.equal((await call).code, Code.Canceled);
     await aborted.promise;
+  });
+
+  test(`${name}: a deadline of 2^31 ms or more waits`, async (t) => {
+    const { auth } = await start(t, {
+      auth: {
+        async getPublicKey(_request, { signal }) {
+          await new Promise(setImmediate);
+          return { keyId: `${signal.aborted}` };
+        },
+        async *watchQrLogin(_request, { signal }) {
+          await new Promise(setImmediate);
+          if (!signal.aborted) yield {};
+        },
+      },
+    });
+    for (const timeoutMs of [2 ** 31, 2 ** 40]) {
+      assert.equal((await auth.getPublicKey({}, { timeoutMs })).keyId, "false");
+      assert.equal((await take(auth.watchQrLogin(watched, { timeoutMs }))).length, 1);
+    }
   });
 
   test(`${name}: a call without a deadline gets ten seconds`, async (t) => {
