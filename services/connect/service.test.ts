@@ -5,7 +5,6 @@ import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { startConnectHarness } from "../../test/connect/connect-harness.ts";
 import { RawDevice } from "../../test/devices/raw-device.ts";
-import { MAX_SERVER_FRAME_BYTES } from "./socket/frames.ts";
 import { toUser } from "./uplink/sends.fixture.ts";
 
 test("a send is accepted and reaches the other user and the sender's other device, but not its origin", async (t) => {
@@ -274,46 +273,4 @@ test("a text frame, a too large frame and a second Hello close the session with 
   const twice = await harness.device("3");
   twice.send({ case: "hello", value: { accessToken: "again" } });
   assert.equal((await twice.closed).code, CloseCode.PROTOCOL_ERROR);
-});
-
-test("calls over the socket run as the session's user, are bounded, and are answered with errors of the contract", async (t) => {
-  const waiting: (() => void)[] = [];
-  const tokens: (string | null)[] = [];
-  const harness = await startConnectHarness(t, {
-    config: { callsInFlight: 2 },
-    methods: {
-      async call(method, request, headers) {
-        tokens.push(headers.get("authorization"));
-        if (method === "fault") throw new TypeError("a secret of ours");
-        if (method === "huge") return new Uint8Array(MAX_SERVER_FRAME_BYTES);
-        await new Promise<void>((resolve) => waiting.push(resolve));
-        return request;
-      },
-    },
-  });
-  const ana = await harness.device("1");
-  const call = (callId: string, method: string) =>
-    ana.send({ case: "rpc", value: { callId, method, request: new Uint8Array([1, 2, 3]) } });
-  call("1", "echo");
-  call("2", "echo");
-  call("3", "echo");
-  const third = await ana.next("rpcResult");
-  assert.equal(third.callId, "3");
-  assert.equal(third.outcome.case === "error" && third.outcome.value.error?.reason, 8);
-  for (const finish of waiting.splice(0)) finish();
-  const first = await ana.next("rpcResult", ({ callId }) => callId === "1");
-  assert.deepEqual(first.outcome.case === "response" && [...first.outcome.value], [1, 2, 3]);
-  call("4", "fault");
-  const fault = await ana.next("rpcResult", ({ callId }) => callId === "4");
-  const error = fault.outcome.case === "error" ? fault.outcome.value : undefined;
-  assert.deepEqual([error?.code, error?.error?.reason], [13, 1]);
-  assert.doesNotMatch(error?.text ?? "", /secret/);
-  call("5", "huge");
-  const huge = await ana.next("rpcResult", ({ callId }) => callId === "5");
-  assert.equal(huge.outcome.case === "error" && huge.outcome.value.error?.reason, 1);
-  const fault5 = harness.events.find(
-    ({ event, method }) => event === "rpc_fault" && method === "huge",
-  );
-  assert.match(JSON.stringify(fault5), /the answer has 1310720 bytes/);
-  assert.match(tokens[0] ?? "", /^Bearer ey/);
 });

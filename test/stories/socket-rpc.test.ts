@@ -9,11 +9,14 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
+import { errorFromJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode, type RpcResult } from "#gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { MessageService, SendRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { detailOf, reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
@@ -87,6 +90,111 @@ test("devices are managed, tokens refreshed and logins ended over the socket", {
     await rpc(phone, AuthService.method.logout, {}).catch(() => {});
     assert.equal((await phone.closed).code, CloseCode.TOKEN_REVOKED);
   }
+});
+
+test("a fault has the same reason and field by RPC and over the socket", {
+  timeout: TIMEOUT,
+}, async () => {
+  const [ana] = await people(world, "ana-faults");
+  const { accessToken } = await ana!.login();
+  const text = (field: number, value: string) =>
+    Buffer.concat([Buffer.of((field << 3) | 2, value.length), Buffer.from(value)]);
+  const faults: [method: string, request: Uint8Array, reason: ErrorReason, field?: string][] = [
+    ["lucky.user.v1.UserService/Nothing", Buffer.alloc(0), ErrorReason.METHOD_NOT_FOUND],
+    [
+      "lucky.internal.session.v1.SessionService/CheckUsers",
+      Buffer.alloc(0),
+      ErrorReason.METHOD_NOT_FOUND,
+    ],
+    ["lucky.auth.v1.AuthService/WatchQrLogin", Buffer.alloc(0), ErrorReason.METHOD_NOT_FOUND],
+    ["lucky.user.v1.UserService/GetUser", Buffer.of(0xff), ErrorReason.INVALID_ARGUMENT],
+    ["lucky.user.v1.UserService/GetUser", Buffer.alloc(70_000), ErrorReason.INVALID_ARGUMENT],
+    [
+      "lucky.user.v1.UserService/BatchGetUsers",
+      Buffer.alloc(0),
+      ErrorReason.INVALID_ARGUMENT,
+      "user_ids",
+    ],
+    [
+      "lucky.user.v1.UserService/UpdateProfile",
+      text(UserService.method.updateProfile.input.field.displayName.number, "a\u0007b"),
+      ErrorReason.INVALID_ARGUMENT,
+      "display_name",
+    ],
+    ["lucky.admin.v1.AdminService/ListAudit", Buffer.alloc(0), ErrorReason.PERMISSION_DENIED],
+  ];
+  const device = await RawDevice.hello(world.url, accessToken);
+  for (const [method, request, reason, field = ""] of faults) {
+    const callId = String(++calls);
+    device.send({ case: "rpc", value: { callId, method, request } });
+    const { outcome } = await device.next("rpcResult", (result) => result.callId === callId);
+    assert.equal(outcome.case, "error", method);
+    const overSocket = outcome.value.error;
+    const response = await fetch(`${world.url}/${method}`, {
+      method: "POST",
+      headers: { "content-type": "application/proto", authorization: `Bearer ${accessToken}` },
+      body: new Uint8Array(request),
+    });
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const byRpc = detailOf(errorFromJsonBytes(bytes, undefined, new ConnectError("no error")));
+    for (const detail of [overSocket, byRpc]) {
+      assert.deepEqual(
+        [method, detail?.reason, detail?.field, detail?.retryAfterMs],
+        [method, reason, field, 0n],
+      );
+    }
+  }
+  await device.close();
+});
+
+test("a refused send names its field, on the socket and by RPC", { timeout: TIMEOUT }, async () => {
+  const [ana] = await people(world, "ana-sends");
+  const { accessToken } = await ana!.login();
+  const device = await RawDevice.hello(world.url, accessToken);
+  const messages = clientOf(world.url, MessageService, accessToken);
+  const target = { case: "userId" as const, value: ana!.userId };
+  const content = { kind: { case: "text" as const, value: { text: "hi" } } };
+  const sends: [field: string, send: MessageInitShape<typeof SendRequestSchema>][] = [
+    ["target", { clientMessageId: "f1", content }],
+    ["user_id", { clientMessageId: "f2", content, target }],
+    ["content", { clientMessageId: "f3", target }],
+    [
+      "content.text.text",
+      { clientMessageId: "f4", target, content: { kind: { case: "text", value: { text: "" } } } },
+    ],
+  ];
+  for (const [field, send] of sends) {
+    device.send({ case: "send", value: create(SendRequestSchema, send) });
+    const { results } = await device.next("sendResults");
+    const outcome = results[0]?.outcome;
+    assert.equal(outcome?.case, "refused");
+    assert.equal(outcome.value.error?.reason, ErrorReason.INVALID_ARGUMENT);
+    assert.equal(outcome.value.error?.field, field);
+    const error = await messages.send(send).catch((thrown: unknown) => thrown);
+    assert.equal(reasonOf(error), ErrorReason.INVALID_ARGUMENT);
+    assert.equal(detailOf(error)?.field, field);
+  }
+  await device.close();
+});
+
+test("a send in JSON to a number that JSON.parse rounds is refused", {
+  timeout: TIMEOUT,
+}, async () => {
+  const [ana] = await people(world, "ana-json");
+  const { accessToken } = await ana!.login();
+  const send = async (conversationId: string) => {
+    const response = await fetch(`${world.url}/lucky.message.v1.MessageService/Send`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${accessToken}` },
+      body: `{"conversationId":${conversationId},"clientMessageId":"j","content":{"text":{"text":"hi"}}}`,
+    });
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const error = errorFromJsonBytes(bytes, undefined, new ConnectError("no error"));
+    return [ErrorReason[reasonOf(error)], detailOf(error)?.field];
+  };
+  assert.deepEqual(await send("9007199254740993"), ["INVALID_ARGUMENT", "conversation_id"]);
+  assert.deepEqual(await send("9007199254740991"), ["CONVERSATION_NOT_FOUND", ""]);
+  assert.deepEqual(await send('"9007199254740993"'), ["CONVERSATION_NOT_FOUND", ""]);
 });
 
 test("guesses over sockets use the budget of the device's own address", {
