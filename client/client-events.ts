@@ -4,7 +4,7 @@ import type { Conversation } from "../gen/lucky/message/v1/conversation_pb.js";
 import type { Entry } from "../gen/lucky/message/v1/entry_pb.js";
 import type { Receipt } from "../gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
-import type { SessionState } from "./connection/reconnecting-session.ts";
+import type { ClientTooOld, SessionState } from "./connection/reconnecting-session.ts";
 import type { Settled } from "./sending/send-queue.ts";
 
 /** The events of a client, by name, with their values. */
@@ -20,9 +20,16 @@ export interface ClientEvents {
   typing: Typing;
   /** A conversation is new, or changed while the device was offline. */
   conversation: Conversation;
+  /**
+   * The log of a conversation was reset on the server: a restored backup may have given its sequences to
+   * other entries. Discard all entries of the conversation; `message` follows with those that it has now.
+   */
+  logReset: { readonly conversationId: string };
   state: SessionState;
   /** The server is about to close the session; the event carries the reason. */
   kicked: Kick;
+  /** The server requires a newer client; the session stays closed. */
+  clientTooOld: ClientTooOld;
   /**
    * A security-relevant change of the account, to show to its user. May be lost:
    * `devices.listSecurityNotices` returns those of the last 30 days.

@@ -7,34 +7,22 @@ import type {
 import type { Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
-import type { Entry } from "../gen/lucky/message/v1/entry_pb.js";
 import type { Accepted } from "../gen/lucky/message/v1/message_pb.js";
 import type { User } from "../gen/lucky/user/v1/user_pb.js";
 import type { ClientEvents } from "./client-events.ts";
 import type { ClientOptions, SendOptions } from "./client-options.ts";
-import { type Clock, systemClock } from "./clock.ts";
-import { Calls } from "./connection/calls.ts";
-import type { ServerFrameKind } from "./connection/connection.ts";
+import { systemClock } from "./clock.ts";
 import { resolveSocketUrl } from "./connection/endpoint.ts";
-import {
-  closedError,
-  ReconnectingSession,
-  type SessionState,
-} from "./connection/reconnecting-session.ts";
+import type { SessionState } from "./connection/reconnecting-session.ts";
 import { reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { Credentials } from "./login/credentials.ts";
 import { OwnLogins } from "./login/own-logins.ts";
-import { ConversationLogs } from "./logs/conversation-logs.ts";
-import { Cursors } from "./logs/cursors.ts";
-import { rateLimitOf } from "./rate-limit.ts";
+import { Messenger } from "./messenger.ts";
 import { anonymousAuth, createRpc, type Rpc } from "./rpc/rpc.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 import { ClientMessageIds } from "./sending/client-message-ids.ts";
-import { RpcSender } from "./sending/rpc-sender.ts";
-import { SendQueue } from "./sending/send-queue.ts";
 import { type SendContent, sendRequest, type Target } from "./sending/send-request.ts";
-import { type ClientStore, MemoryStore } from "./store.ts";
 
 /**
  * A device of one user: logs in, keeps a session open, sends, receives, catches up.
@@ -57,6 +45,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly users: Rpc["users"];
   readonly devices: Rpc["devices"];
   readonly messages: Rpc["messages"];
+  readonly conversations: Rpc["conversations"];
   readonly groups: Rpc["groups"];
   readonly presence: Rpc["presence"];
   readonly auth: Rpc["auth"];
@@ -64,36 +53,23 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly logins: OwnLogins;
 
   readonly #options: ClientOptions;
-  readonly #clock: Clock;
-  readonly #store: ClientStore;
   readonly #rpc: Rpc;
   readonly #credentials: Credentials;
   readonly #tokens: TokenKeeper;
-  readonly #session: ReconnectingSession;
-  readonly #logs: ConversationLogs;
-  readonly #sendQueue: SendQueue;
-  readonly #cursors: Cursors;
-  readonly #calls: Calls;
+  readonly #messenger: Messenger;
   readonly #clientMessageIds: ClientMessageIds;
-  readonly #rpcSender: RpcSender;
-  #restored: Promise<void> | undefined;
-  #closing: Promise<void> = Promise.resolve();
-  #caughtUp: Promise<void> = Promise.resolve();
-  #userId = "";
 
   constructor(options: ClientOptions) {
     super();
-    const { url, device } = options;
+    const { url, clock = systemClock } = options;
     this.#options = options;
-    this.#clock = options.clock ?? systemClock;
-    this.#store = options.store ?? new MemoryStore();
-    this.#clientMessageIds = new ClientMessageIds(() => this.#clock.now());
+    this.#clientMessageIds = new ClientMessageIds(() => clock.now());
     this.#credentials = new Credentials(anonymousAuth(url));
     this.#tokens = new TokenKeeper({
-      clock: this.#clock,
+      clock,
       exchange: (refreshToken) => this.#exchange(refreshToken),
       changed: (tokens) => {
-        this.#session.renew(tokens.accessToken);
+        this.#messenger.renew(tokens.accessToken);
         this.emit("tokens", tokens);
       },
     });
@@ -101,6 +77,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
     this.users = this.#rpc.users;
     this.devices = this.#rpc.devices;
     this.messages = this.#rpc.messages;
+    this.conversations = this.#rpc.conversations;
     this.groups = this.#rpc.groups;
     this.presence = this.#rpc.presence;
     this.auth = this.#rpc.auth;
@@ -108,62 +85,36 @@ export class LuckyClient extends Emitter<ClientEvents> {
       credentials: this.#credentials,
       tokens: this.#tokens,
     });
-    this.#session = new ReconnectingSession({
-      clock: this.#clock,
-      webSocket: options.webSocket ?? WebSocket,
-      clientVersion: device.clientVersion ?? "",
+    this.#messenger = new Messenger({
+      clock,
+      rpc: this.#rpc,
       tokens: this.#tokens,
+      events: this,
       endpoint: (signal) => this.endpoint(signal),
-      state: (state) => this.#enterState(state),
-      opened: (welcome) => this.#opened(welcome),
-      frame: (frame) => this.#receive(frame),
-      lost: () => {
-        this.#sendQueue.lost();
-        this.#cursors.lost();
-        this.#calls.lost();
-      },
-    });
-    this.#cursors = new Cursors(this.#clock, (cursors) => {
-      this.#session.send({ case: "acknowledge", value: { cursors } });
-    });
-    this.#calls = new Calls(this.#clock, (value) => this.#session.send({ case: "rpc", value }));
-    this.#sendQueue = new SendQueue({
-      clock: this.#clock,
-      store: this.#store,
-      write: (frame) => this.#session.sendBytes(frame),
-      accepted: (entry) => this.#accepted(entry),
-      settled: (settled) => this.emit("settled", settled),
-      resultTimedOut: () => this.#session.reconnect("a send had no result in time"),
-    });
-    this.#rpcSender = new RpcSender({
-      clock: this.#clock,
-      messages: this.messages,
-      accepted: (entry) => this.#accepted(entry),
-    });
-    this.#logs = new ConversationLogs({
-      clock: this.#clock,
-      messages: this.messages,
-      store: this.#store,
-      history: options.history ?? "none",
-      isOwn: (entry) => this.#isOwn(entry),
-      message: (entry) => this.emit("message", entry),
-      conversation: (conversation) => this.emit("conversation", conversation),
-      arrived: (conversationId, last) => this.#cursors.delivered(conversationId, last),
+      client: options,
     });
   }
 
   /** The logged-in user; empty before the first login or, after `resume`, before Welcome. */
   get userId(): string {
-    return this.#userId;
+    return this.#messenger.userId;
   }
 
   get state(): SessionState {
-    return this.#session.state;
+    return this.#messenger.state;
   }
 
   /** The current tokens; undefined when no user is logged in. */
   get tokens(): Tokens | undefined {
     return this.#tokens.current;
+  }
+
+  /**
+   * The server's last Welcome: its limits, and the kinds of content that it accepts. Undefined before
+   * the first session.
+   */
+  get welcome(): Welcome | undefined {
+    return this.#messenger.welcome;
   }
 
   /** Creates an account; does not log in. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
@@ -175,7 +126,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
   async login(userName: string, password: string): Promise<User> {
     const { device } = this.#options;
     const { user, tokens } = await this.#credentials.login(userName, password, device);
-    this.#userId = user.userId;
+    this.#messenger.userId = user.userId;
     this.#tokens.set(tokens, { fresh: true });
     return user;
   }
@@ -190,32 +141,29 @@ export class LuckyClient extends Emitter<ClientEvents> {
    * server closes it for a ClosedReason. Resolves at the first Welcome, without a time-out; throws
    * when the login is over.
    */
-  async connect(): Promise<void> {
-    this.#restored ??= this.#restore();
-    await Promise.all([this.#restored, this.#closing]);
-    if (this.state.kind === "open") return;
-    const settled = this.next("state", ({ kind }) => kind === "open" || kind === "closed");
-    this.#session.start();
-    const state = await settled;
-    if (state.kind === "closed") throw closedError(state.reason);
+  connect(): Promise<void> {
+    return this.#messenger.connect();
   }
 
   /** Resolves when all entries that were missed up to the last Welcome have been emitted. */
   caughtUp(): Promise<void> {
-    return this.#caughtUp;
+    return this.#messenger.caughtUp();
   }
 
-  /** Closes the session. Sends without a result are rejected; their outcome is unknown. */
+  /**
+   * Closes the session. Sends without a result are rejected; their outcome is unknown. With a store they
+   * stay in it: the next `connect`, of this client or of the next run, sends them, and `settled` tells
+   * their results.
+   */
   close(): Promise<void> {
-    this.#cursors.flush();
-    this.#closing = this.#session.stop("by-caller");
-    return this.#closing;
+    return this.#messenger.close();
   }
 
-  /** Ends the login and closes the session. */
+  /** Ends the login and closes the session. Sends without a result are removed from the store. */
   async logout(): Promise<void> {
     await this.auth.logout({});
     await this.close();
+    await this.#messenger.dropSends();
     this.#tokens.clear();
   }
 
@@ -225,29 +173,27 @@ export class LuckyClient extends Emitter<ClientEvents> {
    * client_message_id until it has a result. Messages to one target keep the order of the calls.
    */
   send(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
-    const { state } = this;
-    if (state.kind === "closed") return Promise.reject(closedError(state.reason));
-    return this.#sendQueue.send(sendRequest(target, content, this.#clientMessageIdOf(options)));
+    return this.#messenger.send(this.#requestOf(target, content, options));
   }
 
   /** Like `send`, over RPC: needs no session. */
   sendByRpc(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
-    return this.#rpcSender.send(sendRequest(target, content, this.#clientMessageIdOf(options)));
+    return this.#messenger.sendByRpc(this.#requestOf(target, content, options));
   }
 
   /** Reports that the user has read the conversation up to the sequence. */
   markRead(conversationId: string, sequence: bigint): void {
-    this.#cursors.read(conversationId, sequence);
+    this.#messenger.markRead(conversationId, sequence);
   }
 
   /** Signals that the user types, or stopped. Repeat it: it expires after 6 seconds. */
   typing(conversationId: string, typing = true): void {
-    this.#session.send({ case: "typing", value: { conversationId, typing } });
+    this.#messenger.typing(conversationId, typing);
   }
 
   /** The sequence up to which this device has all entries; undefined for an unknown conversation. */
   lastSequence(conversationId: string): bigint | undefined {
-    return this.#logs.last(conversationId);
+    return this.#messenger.lastSequence(conversationId);
   }
 
   /**
@@ -263,17 +209,11 @@ export class LuckyClient extends Emitter<ClientEvents> {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
   ): Promise<MessageShape<O>> {
-    return this.#calls.call(method, request);
+    return this.#messenger.call(method, request);
   }
 
-  #clientMessageIdOf(options: SendOptions): string {
-    return options.clientMessageId ?? this.#clientMessageIds.next();
-  }
-
-  async #restore(): Promise<void> {
-    const stored = await this.#store.load();
-    this.#logs.restore(stored);
-    this.#sendQueue.restore(stored.sends);
+  #requestOf(target: Target, content: SendContent, { clientMessageId }: SendOptions) {
+    return sendRequest(target, content, clientMessageId ?? this.#clientMessageIds.next());
   }
 
   /** Closes the session too when the login is over. */
@@ -282,68 +222,8 @@ export class LuckyClient extends Emitter<ClientEvents> {
       return await this.#credentials.exchange(refreshToken);
     } catch (error) {
       if (reasonOf(error) === ErrorReason.REFRESH_TOKEN_INVALID)
-        void this.#session.stop("login-over");
+        void this.#messenger.close("login-over");
       throw error;
     }
-  }
-
-  #enterState(state: SessionState): void {
-    if (state.kind === "closed") {
-      this.#logs.stop();
-      this.#sendQueue.close(closedError(state.reason));
-    }
-    this.emit("state", state);
-  }
-
-  #opened(welcome: Welcome): void {
-    this.#userId = welcome.userId;
-    this.#tokens.serverTime(Number(welcome.serverTimeMs));
-    const rateLimit = rateLimitOf(welcome, this.#clock);
-    this.#sendQueue.open(welcome, rateLimit);
-    this.#cursors.open(rateLimit);
-    this.#caughtUp = this.#logs.sync();
-    this.#caughtUp.catch(() => {}); // Callers of caughtUp() get the error.
-  }
-
-  #receive(frame: ServerFrameKind): void {
-    switch (frame.case) {
-      case "deliver":
-        this.#logs.deliver(frame.value.entries);
-        break;
-      case "sendResults":
-        for (const result of frame.value.results) this.#sendQueue.result(result);
-        break;
-      case "receipt":
-        this.emit("receipt", frame.value);
-        break;
-      case "typing":
-        this.emit("typing", frame.value);
-        break;
-      case "syncRequired":
-        this.#logs.syncRequired(frame.value.conversationId, frame.value.lastSequence);
-        break;
-      case "rpcResult":
-        this.#calls.result(frame.value);
-        break;
-      case "tokenExpiring":
-        this.#session.tokenExpiring(Number(frame.value.expiresAtMs));
-        break;
-      case "securityNotice":
-        this.emit("securityNotice", frame.value);
-        break;
-      case "kick":
-        this.emit("kicked", frame.value);
-        break;
-    }
-  }
-
-  #isOwn(entry: Entry): boolean {
-    if (entry.senderId !== this.#userId) return false;
-    return this.#sendQueue.isOwn(entry) || this.#rpcSender.isOwn(entry);
-  }
-
-  #accepted(entry: Entry): void {
-    entry.senderId = this.#userId;
-    this.#logs.sent(entry);
   }
 }

@@ -16,11 +16,14 @@ export interface Clock {
   after(delayMs: number, ring: () => void): Timer;
 }
 
+/** Longest delay of a timer, ms; setTimeout fires at once after a longer one. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   elapsed: () => performance.now(),
   after(delayMs, ring) {
-    const timer = setTimeout(ring, delayMs);
+    const timer = setTimeout(ring, Math.min(delayMs, MAX_DELAY_MS));
     return { stop: () => clearTimeout(timer) };
   },
 };

@@ -6,7 +6,7 @@ const BYTES_PER_WEIGHT = 16_384;
 const FIELDS_PER_WEIGHT = 40;
 
 /** Most fields of a cursor, of a part of composite content, and of a send around its parts. */
-const FIELDS_PER_CURSOR = 4;
+const FIELDS_PER_CURSOR = 5;
 const FIELDS_PER_PART = 15;
 const FIELDS_AROUND_PARTS = 10;
 

@@ -7,27 +7,35 @@ export interface StoredSend {
   readonly request: Uint8Array;
 }
 
+/** How far a device has the log of a conversation. */
+export interface LogPosition {
+  /** The device has all entries up to this sequence. */
+  readonly sequence: bigint;
+  /** Epoch of the log in which it received them; 0: not known. */
+  readonly epoch: bigint;
+}
+
 /** The stored state of one user's conversations on a device. */
 export interface Stored {
   /** Cursor of the last completed page of Sync; empty before the first. */
   readonly cursor: string;
   /** Whether a Sync was ever completed, up to its last page. */
   readonly synced: boolean;
-  /** Per conversation, the sequence up to which the device has all entries. */
-  readonly sequences: ReadonlyMap<string, bigint>;
+  /** By conversation id. */
+  readonly positions: ReadonlyMap<string, LogPosition>;
   /** Sends without a result, in the order of their calls. */
   readonly sends: readonly StoredSend[];
 }
 
 /**
  * Stores the state that a device needs after a restart, for one user. Writes may be asynchronous.
- * When a crash loses sequences, their entries are delivered again. When it loses a send, that send
+ * When a crash loses positions, their entries are delivered again. When it loses a send, that send
  * never had a result. Methods must not throw.
  */
 export interface ClientStore {
   load(): Promise<Stored>;
   saveCursor(cursor: string, synced: boolean): void;
-  saveSequence(conversationId: string, sequence: bigint): void;
+  savePosition(conversationId: string, position: LogPosition): void;
   putSend(send: StoredSend): void;
   removeSend(clientMessageId: string, target: string): void;
 }
@@ -36,14 +44,14 @@ export interface ClientStore {
 export class MemoryStore implements ClientStore {
   #cursor = "";
   #synced = false;
-  readonly #sequences = new Map<string, bigint>();
+  readonly #positions = new Map<string, LogPosition>();
   readonly #sends = new Map<string, StoredSend>();
 
   async load(): Promise<Stored> {
     return {
       cursor: this.#cursor,
       synced: this.#synced,
-      sequences: new Map(this.#sequences),
+      positions: new Map(this.#positions),
       sends: [...this.#sends.values()],
     };
   }
@@ -53,8 +61,8 @@ export class MemoryStore implements ClientStore {
     this.#synced = synced;
   }
 
-  saveSequence(conversationId: string, sequence: bigint): void {
-    this.#sequences.set(conversationId, sequence);
+  savePosition(conversationId: string, position: LogPosition): void {
+    this.#positions.set(conversationId, position);
   }
 
   putSend(send: StoredSend): void {

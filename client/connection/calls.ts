@@ -14,6 +14,12 @@ import { LuckyError } from "../error.ts";
 
 /** Time-out of a call, ms. */
 const TIMEOUT_MS = 10_000;
+/** Calls in flight, unless the server names another maximum. */
+const MAX_IN_FLIGHT = 8;
+/** Largest number of calls that wait for their turn; more are rejected with OVERLOADED. */
+const MAX_WAITING = 1_000;
+
+type Call = Pick<Rpc, "callId" | "method" | "request">;
 
 interface PendingCall {
   readonly timer: Timer;
@@ -21,17 +27,27 @@ interface PendingCall {
   reject(error: LuckyError): void;
 }
 
-/** Calls of public methods over the WebSocket: concurrent, with answers matched by call id. */
+/**
+ * Calls of public methods over the WebSocket: concurrent within the server's limit, with answers matched
+ * by call id. Further calls wait for their turn.
+ */
 export class Calls {
   readonly #clock: Clock;
-  readonly #write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean;
+  readonly #write: (call: Call) => boolean;
   readonly #pending = new Map<string, PendingCall>();
+  #waiting: Call[] = [];
+  #maxInFlight = MAX_IN_FLIGHT;
   #nextId = 1;
 
   /** `write` sends a call on the open session; false when there is none. */
-  constructor(clock: Clock, write: (call: Pick<Rpc, "callId" | "method" | "request">) => boolean) {
+  constructor(clock: Clock, write: (call: Call) => boolean) {
     this.#clock = clock;
     this.#write = write;
+  }
+
+  /** Takes the limit of the open session; 0: not known. */
+  open(maxCallsInFlight = 0): void {
+    this.#maxInFlight = maxCallsInFlight || MAX_IN_FLIGHT;
   }
 
   /** Calls a unary method. Rejects with a LuckyError; UNAVAILABLE when the session breaks. */
@@ -41,17 +57,20 @@ export class Calls {
   ): Promise<MessageShape<O>> {
     const callId = String(this.#nextId++);
     const response = await new Promise<Uint8Array>((resolve, reject) => {
-      const timer = this.#clock.after(TIMEOUT_MS, () => {
-        this.#pending.delete(callId);
-        reject(new LuckyError(ErrorReason.UNAVAILABLE, `no answer within ${TIMEOUT_MS} ms`));
-      });
+      if (this.#waiting.length >= MAX_WAITING) {
+        reject(new LuckyError(ErrorReason.OVERLOADED, `${MAX_WAITING} calls are waiting already`));
+        return;
+      }
+      const timer = this.#clock.after(TIMEOUT_MS, () =>
+        this.#fail(callId, `no answer within ${TIMEOUT_MS} ms`),
+      );
       this.#pending.set(callId, { timer, resolve, reject });
-      const written = this.#write({
+      this.#waiting.push({
         callId,
         method: `${method.parent.typeName}/${method.name}`,
         request: toBinary(method.input, create(method.input, request)),
       });
-      if (!written) this.#fail(callId, "no session is open");
+      this.#writeWaiting();
     });
     return fromBinary(method.output, response);
   }
@@ -67,17 +86,29 @@ export class Calls {
     pending.timer.stop();
     if (outcome.case === "response") pending.resolve(outcome.value);
     else pending.reject(LuckyError.fromRpc(outcome.value));
+    this.#writeWaiting();
   }
 
   /** Rejects all calls in flight with UNAVAILABLE: their session broke. */
   lost(): void {
+    this.#waiting = [];
     for (const callId of [...this.#pending.keys()]) this.#fail(callId, "the session broke");
+  }
+
+  #writeWaiting(): void {
+    while (this.#pending.size - this.#waiting.length < this.#maxInFlight) {
+      const call = this.#waiting.shift();
+      if (!call) return;
+      if (!this.#write(call)) this.#fail(call.callId, "no session is open");
+    }
   }
 
   #fail(callId: string, text: string): void {
     const pending = this.#pending.get(callId);
     this.#pending.delete(callId);
+    this.#waiting = this.#waiting.filter((call) => call.callId !== callId);
     pending?.timer.stop();
     pending?.reject(new LuckyError(ErrorReason.UNAVAILABLE, text));
+    this.#writeWaiting();
   }
 }

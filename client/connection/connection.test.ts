@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { CloseCode, ServerFrameSchema } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
+import type { Clock } from "../clock.ts";
 import { Connection, type Ended } from "./connection.ts";
 
 /** A WebSocket whose peer never answers a close. */
@@ -16,7 +17,7 @@ class DeafSocket extends EventTarget {
   }
 }
 
-function open(clock: ManualClock) {
+function open(clock: Clock) {
   const socket = new DeafSocket();
   const seen = { welcomed: false };
   const connection = new Connection({
@@ -26,7 +27,7 @@ function open(clock: ManualClock) {
     } as unknown as typeof WebSocket,
     clock,
     accessToken: "token",
-    clientVersion: "",
+    program: {},
     welcome: () => {
       seen.welcomed = true;
     },
@@ -86,4 +87,31 @@ test("a dead connection ends after two silent intervals, but soon after the devi
     clock.advance(1);
     assert.equal((await connection.ended).code, CloseCode.HEARTBEAT_TIMEOUT);
   }
+});
+
+/** The clock of a hidden browser tab: its timers fire only at full minutes. */
+function hiddenTab(clock: ManualClock): Clock {
+  return {
+    now: () => clock.now(),
+    elapsed: () => clock.elapsed(),
+    after(delayMs, ring) {
+      const due = Math.ceil((clock.elapsed() + delayMs) / 60_000) * 60_000;
+      return clock.after(due - clock.elapsed(), ring);
+    },
+  };
+}
+
+test("a hidden tab whose timers run once a minute keeps its connection while the server answers", async () => {
+  const clock = new ManualClock(0);
+  const { connection, receive } = open(hiddenTab(clock));
+  receive(WELCOME);
+  for (let minute = 0; minute < 10; minute++) {
+    clock.advance(60_000);
+    receive(HEARTBEAT);
+    assert.equal(await outcomeOf(connection.ended), undefined);
+  }
+  clock.advance(60_000);
+  assert.equal(await outcomeOf(connection.ended), undefined);
+  clock.advance(60_000);
+  assert.equal((await connection.ended).code, CloseCode.HEARTBEAT_TIMEOUT);
 });

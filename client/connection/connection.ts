@@ -7,13 +7,15 @@ import {
   type Welcome,
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../clock.ts";
+import { helloOf, type Program } from "./hello.ts";
+import { ServerSilence } from "./server-silence.ts";
 
 /** Time-out from opening the socket to Welcome, ms. */
 const OPEN_TIMEOUT_MS = 10_000;
 /** Time-out for the peer's answer to a close, ms. */
 const CLOSE_TIMEOUT_MS = 2_000;
 /** WebSocket's close code for a connection that ended without a close frame (RFC 6455, 7.1.5). */
-const ABNORMAL_CLOSURE = 1006;
+export const ABNORMAL_CLOSURE = 1006;
 
 export type ServerFrameKind = Exclude<ServerFrame["kind"], { case: undefined }>;
 export type ClientFrameKind = Exclude<
@@ -34,7 +36,7 @@ export interface ConnectionOptions {
   readonly webSocket: typeof WebSocket;
   readonly clock: Clock;
   readonly accessToken: string;
-  readonly clientVersion: string;
+  readonly program: Program;
   readonly welcome: (welcome: Welcome) => void;
   readonly frame: (frame: ServerFrameKind) => void;
 }
@@ -63,11 +65,12 @@ export class Connection {
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     socket.addEventListener("open", () => {
-      const { accessToken, clientVersion } = options;
-      this.send({ case: "hello", value: { accessToken, clientVersion } });
+      this.send({ case: "hello", value: helloOf(options.accessToken, options.program) });
     });
     socket.addEventListener("message", ({ data }) => this.#receive(data));
     socket.addEventListener("close", ({ code, reason }) => this.#end(code, reason));
+    // Node fires no close event when the server refuses the upgrade.
+    socket.addEventListener("error", () => this.#end(ABNORMAL_CLOSURE, "the connection failed"));
   }
 
   /** Writes a frame; false when the connection cannot take it. */
@@ -123,31 +126,24 @@ export class Connection {
     }
   }
 
-  /** Sends heartbeats, and ends the connection when no frame has arrived for two intervals. */
+  /** Sends heartbeats, and ends the connection when the server does not answer them. */
   #startHeartbeats(intervalMs: number): void {
     const { clock } = this.#options;
-    let heardAtMs = clock.elapsed();
-    let heardOnMs = clock.now();
-    this.#socket.addEventListener("message", () => {
-      heardAtMs = clock.elapsed();
-      heardOnMs = clock.now();
-    });
-    const beat = () => {
-      if (clock.elapsed() - heardAtMs >= 2 * intervalMs) {
-        this.#end(CloseCode.HEARTBEAT_TIMEOUT, "nothing received for two intervals");
-        return;
-      }
-      // The device slept, while no time elapsed, or the time of day stepped. A server that still has
-      // the session answers this heartbeat before the next one.
-      if (clock.now() - heardOnMs >= 2 * intervalMs) {
-        heardAtMs = Math.min(heardAtMs, clock.elapsed() - 1.5 * intervalMs);
-        heardOnMs = clock.now();
-      }
-      this.send({ case: "heartbeat", value: {} });
-      this.#heartbeat = clock.after(intervalMs / 2, beat);
+    const silence = new ServerSilence(clock, intervalMs);
+    this.#socket.addEventListener("message", () => silence.heard());
+    const schedule = () => {
+      silence.scheduled();
+      this.#heartbeat = clock.after(intervalMs / 2, () => {
+        if (silence.isTooLong()) {
+          this.#end(CloseCode.HEARTBEAT_TIMEOUT, "nothing received for two intervals");
+          return;
+        }
+        this.send({ case: "heartbeat", value: {} });
+        schedule();
+      });
     };
     this.#timeout.stop();
-    this.#heartbeat = clock.after(intervalMs / 2, beat);
+    schedule();
   }
 
   #end(code: number, text: string): void {

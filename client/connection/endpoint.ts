@@ -1,7 +1,7 @@
 import type { Client } from "@connectrpc/connect";
 import type { EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { LuckyError } from "../error.ts";
-import { afterFailure } from "./reconnecting-session.ts";
+import { afterFailure } from "./next-step.ts";
 
 /**
  * Resolves the URL of the WebSocket; falls back to /ws on `address` when the call fails. Throws when

@@ -1,43 +1,22 @@
-import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
-import { CloseCode, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { CloseCode, type Kick, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { Backoff } from "../backoff.ts";
 import { type Clock, pause, type Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import type { TokenKeeper } from "../rpc/tokens.ts";
-import { type ClientFrameKind, Connection, type ServerFrameKind } from "./connection.ts";
+import {
+  ABNORMAL_CLOSURE,
+  type ClientFrameKind,
+  Connection,
+  type ServerFrameKind,
+} from "./connection.ts";
+import type { Program } from "./hello.ts";
+import { afterClose, afterFailure, type ClosedReason, type NextStep } from "./next-step.ts";
+import { QuickRestarts } from "./quick-restarts.ts";
 
-/** A session that lasted this long (ms) resets the back-off: the next reconnect is quick. */
-const STABLE_SESSION_MS = 10_000;
-/** Shortest back-off after a server closed with RATE_LIMITED or UNAVAILABLE, ms. */
-const BUSY_BACKOFF_MS = 1_000;
 /** Delay before a failed token refresh is retried, ms. */
 const RENEWAL_RETRY_MS = 5_000;
 /** Longest delay of one timer, ms: setTimeout overflows at 2^31 ms. */
 const MAX_TIMER_MS = 86_400_000;
-
-/**
- * Reason of a permanent close. "by-caller": the caller closed it. "login-over": log in again.
- * "replaced": another session replaced it, and the user decides which one continues.
- * "device-limit": the maximum number of devices of its class is online, and none is replaced.
- */
-export type ClosedReason = "by-caller" | "login-over" | "replaced" | "device-limit";
-
-/** The error for callers of a closed session. */
-export function closedError(reason: ClosedReason): LuckyError {
-  switch (reason) {
-    case "by-caller":
-      return new LuckyError(ErrorReason.UNAVAILABLE, "the client is closed");
-    case "replaced":
-      return new LuckyError(ErrorReason.UNAVAILABLE, "another session replaced this one");
-    case "login-over":
-      return new LuckyError(ErrorReason.TOKEN_REVOKED, "the login is over: log in again");
-    case "device-limit":
-      return new LuckyError(
-        ErrorReason.DEVICE_LIMIT_REACHED,
-        "the maximum number of devices of this class is online",
-      );
-  }
-}
 
 /** State of a session: "waiting" is the back-off before a reconnect. */
 export type SessionState =
@@ -46,38 +25,18 @@ export type SessionState =
   | { readonly kind: "waiting"; readonly retryInMs: number }
   | { readonly kind: "closed"; readonly reason: ClosedReason };
 
-/** The next step after a session ended or failed to open. */
-export type NextStep =
-  | { readonly kind: "at-once" }
-  | { readonly kind: "back-off"; readonly atLeastMs: number }
-  /** After a back-off, with a refreshed access token. */
-  | { readonly kind: "refresh" }
-  | { readonly kind: "stop"; readonly reason: ClosedReason };
-
-/** The next step after a session closed with the code. */
-export function afterClose(code: number): NextStep {
-  switch (code) {
-    case CloseCode.TOKEN_INVALID:
-    case CloseCode.TOKEN_REVOKED:
-      return { kind: "stop", reason: "login-over" };
-    case CloseCode.REPLACED:
-      return { kind: "stop", reason: "replaced" };
-    case CloseCode.DEVICE_LIMIT_REACHED:
-      return { kind: "stop", reason: "device-limit" };
-    case CloseCode.TOKEN_EXPIRED:
-      return { kind: "refresh" };
-    case CloseCode.RATE_LIMITED:
-    case CloseCode.UNAVAILABLE:
-      return { kind: "back-off", atLeastMs: BUSY_BACKOFF_MS };
-    default:
-      return { kind: "back-off", atLeastMs: 0 };
-  }
+/** The server requires a newer client. */
+export interface ClientTooOld {
+  /** The operator's text for the user; may be empty. */
+  readonly text: string;
+  /** Address of a newer client; empty when the operator has set none. */
+  readonly upgradeUrl: string;
 }
 
 export interface ReconnectingSessionOptions {
   readonly clock: Clock;
   readonly webSocket: typeof WebSocket;
-  readonly clientVersion: string;
+  readonly program: Program;
   readonly tokens: TokenKeeper;
   /** URL of the WebSocket to open. Rejects with a LuckyError. */
   readonly endpoint: (signal: AbortSignal) => Promise<string>;
@@ -88,24 +47,17 @@ export interface ReconnectingSessionOptions {
   readonly frame: (frame: ServerFrameKind) => void;
   /** Called when the open session has ended. */
   readonly lost: () => void;
-}
-
-/** The next step after a failure before the session was open. */
-export function afterFailure(error: LuckyError): NextStep {
-  switch (error.reason) {
-    case ErrorReason.TOKEN_INVALID:
-    case ErrorReason.TOKEN_REVOKED:
-    case ErrorReason.REFRESH_TOKEN_INVALID:
-      return { kind: "stop", reason: "login-over" };
-    default:
-      return { kind: "back-off", atLeastMs: error.retryAfterMs };
-  }
+  /** Called when the server requires a newer client, before the session is closed for good. */
+  readonly tooOld?: (info: ClientTooOld) => void;
+  /** Random numbers from 0 to below 1, for the back-off. */
+  readonly random?: () => number;
 }
 
 /** Keeps one session open: connects, and reconnects with back-off unless the end was permanent. */
 export class ReconnectingSession {
   readonly #options: ReconnectingSessionOptions;
-  readonly #backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
+  readonly #backoff: Backoff;
+  readonly #restarts: QuickRestarts;
   #state: SessionState = { kind: "closed", reason: "by-caller" };
   #stop: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -114,6 +66,9 @@ export class ReconnectingSession {
 
   constructor(options: ReconnectingSessionOptions) {
     this.#options = options;
+    const { random } = options;
+    this.#backoff = new Backoff({ firstMs: 500, longestMs: 30_000, ...(random && { random }) });
+    this.#restarts = new QuickRestarts(this.#backoff);
   }
 
   get state(): SessionState {
@@ -171,7 +126,8 @@ export class ReconnectingSession {
     let usedToken = "";
     while (!signal.aborted && next.kind !== "stop") {
       if (next.kind !== "at-once") {
-        const retryInMs = this.#backoff.next(next.kind === "back-off" ? next.atLeastMs : 0);
+        const atLeastMs = next.kind === "back-off" ? next.atLeastMs : 0;
+        const retryInMs = next.extraMs + this.#backoff.next(atLeastMs);
         this.#enterState({ kind: "waiting", retryInMs });
         await pause(this.#options.clock, retryInMs, signal);
         if (signal.aborted) break;
@@ -192,23 +148,25 @@ export class ReconnectingSession {
 
   /** Runs one session, from the look-up of the endpoint to its end. */
   async #runSession(accessToken: string, signal: AbortSignal): Promise<NextStep> {
-    const { clock, webSocket, clientVersion } = this.#options;
+    const { clock, webSocket, program } = this.#options;
     const url = await this.#options.endpoint(signal);
     if (signal.aborted) return { kind: "at-once" };
     let move: Timer | undefined;
     let moved = false;
+    let kick: Kick | undefined;
     const connection = new Connection({
       url,
       accessToken,
       clock,
       webSocket,
-      clientVersion,
+      program,
       welcome: (welcome) => {
         this.#enterState({ kind: "open" });
         this.#options.opened(welcome);
         this.#scheduleRenewal();
       },
       frame: (frame) => {
+        if (frame.case === "kick") kick = frame.value;
         if (frame.case !== "move") return this.#options.frame(frame);
         move ??= clock.after(Number(frame.value.afterMs), () => {
           moved = true;
@@ -224,11 +182,17 @@ export class ReconnectingSession {
     signal.removeEventListener("abort", close);
     move?.stop();
     this.#renewal?.stop();
+    // A Kick names the code, also when the connection is lost before the close arrives.
+    const code = ended.code === ABNORMAL_CLOSURE && kick ? kick.code : ended.code;
     if (ended.openedAtMs !== undefined) {
-      if (clock.elapsed() - ended.openedAtMs >= STABLE_SESSION_MS) this.#backoff.reset();
+      this.#restarts.ended(code, clock.elapsed() - ended.openedAtMs);
       this.#options.lost();
     }
-    return moved ? { kind: "at-once" } : afterClose(ended.code);
+    if (code === CloseCode.CLIENT_TOO_OLD) {
+      const { text = ended.text, upgradeUrl = "" } = kick ?? {};
+      this.#options.tooOld?.({ text, upgradeUrl });
+    }
+    return moved ? { kind: "at-once" } : afterClose(code, kick);
   }
 
   /**

@@ -7,6 +7,6 @@ export interface DeviceOptions {
   readonly deviceClass: DeviceClass;
   /** Shown to the user in the list of devices. */
   readonly deviceName?: string;
-  /** Name and version of the program, for the operator. */
+  /** Version of the program: numbers with dots, such as "2.14.0". */
   readonly clientVersion?: string;
 }

@@ -19,17 +19,27 @@ const MAX_BUFFERED = 1_000;
 export class ConversationLog {
   #last: bigint | undefined;
   #known = 0n;
+  #epoch: bigint;
   readonly #buffer = new Map<bigint, Released>();
 
-  /** `last`: the sequence up to which the device has all entries; undefined when not known yet. */
-  constructor(last?: bigint) {
+  /**
+   * `last`: the sequence up to which the device has all entries; undefined when not known yet.
+   * `epoch`: that of the log in which they arrived; 0 when not known yet.
+   */
+  constructor(last?: bigint, epoch = 0n) {
     this.#last = last;
     this.#known = last ?? 0n;
+    this.#epoch = epoch;
   }
 
   /** Sequence of the last released entry. Undefined until the log begins. */
   get last(): bigint | undefined {
     return this.#last;
+  }
+
+  /** Epoch of the log; 0 when not known yet. */
+  get epoch(): bigint {
+    return this.#epoch;
   }
 
   /** The greatest sequence known to exist. */
@@ -54,6 +64,21 @@ export class ConversationLog {
   /** Records that the conversation has entries up to the sequence. */
   raiseKnown(sequence: bigint): void {
     if (sequence > this.#known) this.#known = sequence;
+  }
+
+  /**
+   * Takes the epoch that the server names for the log; 0: the server names none. "reset": it is
+   * another one than before, so the log was discarded and begins at 0. Sequences known to exist stay:
+   * the next fetch finds out whether they still do.
+   */
+  enterEpoch(epoch: bigint): "same" | "learned" | "reset" {
+    if (epoch === 0n || epoch === this.#epoch) return "same";
+    const known = this.#epoch !== 0n;
+    this.#epoch = epoch;
+    if (!known) return "learned";
+    if (this.#last !== undefined) this.#last = 0n;
+    this.#buffer.clear();
+    return "reset";
   }
 
   /** Begins the log after `last`. Returns the buffered entries that are now in order. */

@@ -1,41 +1,32 @@
-import type { Client } from "@connectrpc/connect";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Conversation } from "../../gen/lucky/message/v1/conversation_pb.js";
 import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
-import type { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
 import { Backoff } from "../backoff.ts";
-import { type Clock, pause, type Timer } from "../clock.ts";
+import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import type { ClientStore, Stored } from "../store.ts";
 import { ConversationLog, type Released } from "./conversation-log.ts";
+import { LogReader, type LogService } from "./log-reader.ts";
 
 /**
  * Delay before a gap is fetched, ms: entries overtake each other slightly, so it may close by
  * itself.
  */
 const GAP_FETCH_DELAY_MS = 200;
-const ENTRIES_PER_PAGE = 500;
-const CONVERSATIONS_PER_PAGE = 200;
 /** At most this many conversations catch up concurrently. */
 const CATCH_UP_CONCURRENCY = 4;
 /** Largest random part of the delay before an incomplete sync is repeated, ms. */
 const LONGEST_RESYNC_MS = 60_000;
 
-/** Reasons of errors that a retry cannot resolve. */
-const PERMANENT_REASONS: ReadonlySet<ErrorReason> = new Set([
-  ErrorReason.INVALID_ARGUMENT,
-  ErrorReason.TOKEN_INVALID,
-  ErrorReason.TOKEN_REVOKED,
-  ErrorReason.REFRESH_TOKEN_INVALID,
-  ErrorReason.PERMISSION_DENIED,
-  ErrorReason.CONVERSATION_NOT_FOUND,
-  ErrorReason.NOT_A_MEMBER,
-  ErrorReason.METHOD_NOT_FOUND,
-]);
+/**
+ * At most this many unknown conversations are looked up at the same time; beyond it one sync fetches
+ * all of them.
+ */
+const MAX_LOOK_UPS = 4;
 
 export interface ConversationLogsOptions {
   readonly clock: Clock;
-  readonly messages: Pick<Client<typeof MessageService>, "sync" | "listEntries">;
+  readonly messages: LogService;
   readonly store: ClientStore;
   /**
    * Start position of a device without a store: after the entries that the user's other devices
@@ -51,6 +42,11 @@ export interface ConversationLogsOptions {
   readonly message: (entry: Entry) => void;
   /** Called with a conversation that is new or changed. */
   readonly conversation: (conversation: Conversation) => void;
+  /**
+   * Called when the log of a conversation has another epoch: its entries so far are void, and `message`
+   * is called with those of the new log from the first one on.
+   */
+  readonly reset: (conversationId: string) => void;
   /** Called after entries arrived: the device has all entries up to `last`. */
   readonly arrived: (conversationId: string, last: bigint) => void;
   /** Random numbers from 0 to below 1, for the back-off of incomplete syncs. */
@@ -60,9 +56,12 @@ export interface ConversationLogsOptions {
 /** The logs of all the user's conversations: orders arriving entries and fetches missing ones. */
 export class ConversationLogs {
   readonly #options: ConversationLogsOptions;
+  readonly #reader: LogReader;
   readonly #logs = new Map<string, ConversationLog>();
   readonly #repairs = new Map<string, Promise<void>>();
   readonly #gaps = new Map<string, Timer>();
+  /** Conversations that are looked up. */
+  readonly #lookUps = new Set<string>();
   #cursor = "";
   #synced = false;
   #syncRequested = false;
@@ -75,18 +74,25 @@ export class ConversationLogs {
 
   constructor(options: ConversationLogsOptions) {
     this.#options = options;
+    this.#reader = new LogReader(options);
   }
 
   /** Restores the state from the store. */
   restore(stored: Stored): void {
     this.#cursor = stored.cursor;
     this.#synced = stored.synced;
-    for (const [id, last] of stored.sequences) this.#logs.set(id, new ConversationLog(last));
+    for (const [id, { sequence, epoch }] of stored.positions)
+      this.#logs.set(id, new ConversationLog(sequence, epoch));
   }
 
   /** The sequence up to which the device has all entries; undefined for an unknown conversation. */
   last(conversationId: string): bigint | undefined {
     return this.#logs.get(conversationId)?.last;
+  }
+
+  /** Epoch of a conversation's log; 0 when not known. */
+  epoch(conversationId: string): bigint {
+    return this.#logs.get(conversationId)?.epoch ?? 0n;
   }
 
   /** Takes entries that the server pushed. */
@@ -135,6 +141,7 @@ export class ConversationLogs {
     this.#syncRequested = false;
     this.#syncing = undefined;
     this.#repairs.clear();
+    this.#lookUps.clear();
     this.#resync?.stop();
     for (const timer of this.#gaps.values()) timer.stop();
     this.#gaps.clear();
@@ -150,10 +157,7 @@ export class ConversationLogs {
   async #syncOnce(signal: AbortSignal): Promise<void> {
     let retryAfterMs = 0;
     for (let more = true; more; ) {
-      const request = { cursor: this.#cursor, pageSize: CONVERSATIONS_PER_PAGE };
-      const page = await this.#withRetries(signal, () =>
-        this.#options.messages.sync(request, { signal }),
-      );
+      const page = await this.#reader.changes(this.#cursor, signal);
       await forEachConcurrently(page.conversations, CATCH_UP_CONCURRENCY, (one) =>
         this.#catchUp(one, signal),
       );
@@ -191,6 +195,7 @@ export class ConversationLogs {
   async #catchUp(conversation: Conversation, signal: AbortSignal): Promise<void> {
     const id = conversation.conversationId;
     const log = this.#log(id);
+    this.#enterEpoch(id, log, conversation.epoch);
     this.#options.conversation(conversation);
     log.raiseKnown(conversation.lastSequence);
     if (log.last === undefined) this.#begin(id, log, this.#startOf(conversation, log));
@@ -202,12 +207,12 @@ export class ConversationLogs {
 
   /** The sequence after which the device starts in a conversation that it did not know. */
   #startOf(conversation: Conversation, log: ConversationLog): bigint {
-    if (this.#synced || this.#options.history === "all") return 0n;
+    const earliest = conversation.firstSequence > 0n ? conversation.firstSequence - 1n : 0n;
+    if (this.#synced || this.#options.history === "all") return earliest;
     const lowest = log.lowestBuffered;
     let start = conversation.deliveredSequence;
     // Entries pushed to this session count as new, even if another device received them first.
     if (lowest !== undefined && lowest - 1n < start) start = lowest - 1n;
-    const earliest = conversation.firstSequence - 1n;
     return start > earliest ? start : earliest;
   }
 
@@ -228,11 +233,31 @@ export class ConversationLogs {
     this.#watchGap(id, log);
   }
 
-  /** After the first sync an unknown conversation is new: its log begins at the first entry. */
+  /**
+   * After the first sync an unknown conversation is new: its log begins at the first entry that the user
+   * may see. The server says which one that is, unless the first entry of all is here.
+   */
   #beginIfNew(id: string, log: ConversationLog): void {
-    if (log.last !== undefined || !this.#synced) return;
-    this.#begin(id, log, 0n);
-    this.#syncInBackground(); // Fetches its name and members.
+    if (log.last !== undefined || !this.#synced || this.#lookUps.has(id)) return;
+    const full = this.#lookUps.size >= MAX_LOOK_UPS;
+    if (full || log.lowestBuffered === 1n) this.#begin(id, log, 0n);
+    if (full) this.#syncInBackground();
+    else void this.#lookUp(id, log, this.#stop.signal);
+  }
+
+  /** Fetches an unknown conversation: its name, its first entry, its epoch. */
+  async #lookUp(id: string, log: ConversationLog, signal: AbortSignal): Promise<void> {
+    this.#lookUps.add(id);
+    try {
+      await this.#catchUp(await this.#reader.conversation(id, signal), signal);
+    } catch {
+      if (signal.aborted) return;
+      // The server does not know the method, or the conversation.
+      if (log.last === undefined) this.#begin(id, log, 0n);
+      this.#syncInBackground();
+    } finally {
+      if (!signal.aborted) this.#lookUps.delete(id);
+    }
   }
 
   /** Syncs without a caller: callers of `sync` get the error. */
@@ -242,7 +267,7 @@ export class ConversationLogs {
 
   #begin(id: string, log: ConversationLog, last: bigint): void {
     this.#release(id, log, log.begin(last));
-    this.#options.store.saveSequence(id, log.last!);
+    this.#save(id, log);
     this.#reportArrived(id);
     this.#watchGap(id, log);
   }
@@ -250,7 +275,19 @@ export class ConversationLogs {
   #release(id: string, log: ConversationLog, released: readonly Released[]): void {
     if (released.length === 0) return;
     for (const { entry, own } of released) if (!own) this.#options.message(entry);
-    this.#options.store.saveSequence(id, log.last!);
+    this.#save(id, log);
+  }
+
+  #save(id: string, { last, epoch }: ConversationLog): void {
+    if (last !== undefined) this.#options.store.savePosition(id, { sequence: last, epoch });
+  }
+
+  /** Takes the epoch that the server names. Returns whether the log was reset. */
+  #enterEpoch(id: string, log: ConversationLog, epoch: bigint): boolean {
+    const entered = log.enterEpoch(epoch);
+    if (entered !== "same") this.#save(id, log);
+    if (entered === "reset") this.#options.reset(id);
+    return entered === "reset";
   }
 
   #reportArrived(id: string): void {
@@ -285,43 +322,16 @@ export class ConversationLogs {
   async #fetch(id: string, log: ConversationLog, signal: AbortSignal): Promise<void> {
     while (log.behind) {
       const heard = log.known;
-      const page = await this.#listAfter(id, log.last!, signal);
+      const page = await this.#reader.entriesAfter(id, log.last!, signal);
+      if (this.#enterEpoch(id, log, page.epoch)) {
+        log.raiseKnown(page.lastSequence);
+        continue;
+      }
       this.#release(id, log, log.offerPage(page.entries, this.#options.isOwn));
       log.raiseKnown(page.lastSequence);
       // Guards against a race: newer entries may have become known during the call.
       if (page.entries.length === 0 && log.known === heard) log.end();
       this.#reportArrived(id);
-    }
-  }
-
-  async #listAfter(conversationId: string, last: bigint, signal: AbortSignal) {
-    const position = { case: "afterSequence", value: last } as const;
-    const request = { conversationId, position, pageSize: ENTRIES_PER_PAGE };
-    try {
-      return await this.#withRetries(signal, () =>
-        this.#options.messages.listEntries(request, { signal }),
-      );
-    } catch (error) {
-      const { reason } = LuckyError.from(error);
-      if (reason !== ErrorReason.CONVERSATION_NOT_FOUND) throw error;
-      return { entries: [], lastSequence: last };
-    }
-  }
-
-  /** Retries a call with back-off until it succeeds, fails permanently, or the signal aborts. */
-  async #withRetries<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
-    const backoff = new Backoff({ firstMs: 500, longestMs: 30_000 });
-    for (;;) {
-      try {
-        const answer = await call();
-        signal.throwIfAborted();
-        return answer;
-      } catch (error) {
-        const failure = LuckyError.from(error);
-        if (signal.aborted || PERMANENT_REASONS.has(failure.reason)) throw failure;
-        await pause(this.#options.clock, backoff.next(failure.retryAfterMs), signal);
-        if (signal.aborted) throw failure;
-      }
     }
   }
 }

@@ -102,11 +102,34 @@ test("a frame holds at most 200 cursors", () => {
 test("many cursors are sent within the rate limit of the session", () => {
   const { clock, cursors, frames } = setUp();
   for (let n = 0; n < 600; n++) cursors.delivered(String(n), 1n);
-  // A frame of 200 cursors has the weight 21.
-  cursors.open(new RateLimit(clock, { perSecond: 21, burst: 21 }));
+  // A frame of 200 cursors has the weight 26.
+  cursors.open(new RateLimit(clock, { perSecond: 26, burst: 26 }));
   assert.equal(frames.length, 1);
   clock.advance(1_000);
   assert.equal(frames.length, 2);
   clock.advance(1_000);
   assert.equal(frames.length, 3);
+});
+
+test("a frame holds at most the cursors that the server allows", () => {
+  const { cursors, frames } = setUp();
+  for (let n = 0; n < 5; n++) cursors.delivered(String(n), 1n);
+  cursors.open(undefined, 3);
+  assert.deepEqual(
+    frames.map((frame) => frame.length),
+    [3, 2],
+  );
+});
+
+test("the acknowledgements of a log that was reset are dropped, and lower ones are sent", () => {
+  const { clock, cursors, frames } = setUp();
+  cursors.open(undefined);
+  cursors.delivered("a", 9n);
+  clock.advance(50);
+  cursors.read("a", 9n);
+  cursors.forget("a");
+  cursors.delivered("a", 4n);
+  cursors.lost();
+  cursors.open(undefined);
+  assert.deepEqual(frames, [["a 9 0"], ["a 4 0"]]);
 });

@@ -14,7 +14,7 @@ const BATCH_DELAY_MS = 50;
  */
 const MIN_THROTTLE_MS = 400;
 const MAX_THROTTLE_MS = 600;
-/** At most this many cursors per frame. */
+/** Cursors per frame, unless the server names another maximum. */
 const CURSORS_PER_FRAME = 200;
 
 interface Position {
@@ -40,6 +40,7 @@ export class Cursors {
   #timer: { readonly native: Timer; readonly dueMs: number } | undefined;
   #open = false;
   #rateLimit: RateLimit | undefined;
+  #perFrame = CURSORS_PER_FRAME;
 
   /** `write` sends one acknowledgement frame on the open session. */
   constructor(
@@ -66,10 +67,11 @@ export class Cursors {
     this.#scheduleFlush(BATCH_DELAY_MS);
   }
 
-  /** Starts sending on an open session, within its rate limit. */
-  open(rateLimit: RateLimit | undefined): void {
+  /** Starts sending on an open session, within its limits. `maxCursors` is per frame; 0: not known. */
+  open(rateLimit: RateLimit | undefined, maxCursors = 0): void {
     this.#open = true;
     this.#rateLimit = rateLimit;
+    this.#perFrame = maxCursors || CURSORS_PER_FRAME;
     this.#flush(rateLimit);
   }
 
@@ -83,6 +85,12 @@ export class Cursors {
     this.#sent.clear();
   }
 
+  /** Drops what was acknowledged of a conversation: its log was reset. */
+  forget(conversationId: string): void {
+    this.#pending.delete(conversationId);
+    this.#sent.delete(conversationId);
+  }
+
   /** Sends all pending acknowledgements now, without the rate limit. */
   flush(): void {
     this.#flush(undefined);
@@ -91,7 +99,7 @@ export class Cursors {
   #flush(rateLimit: RateLimit | undefined): void {
     this.#stopTimer();
     while (this.#open && this.#pending.size > 0) {
-      const batch = [...this.#pending].slice(0, CURSORS_PER_FRAME);
+      const batch = [...this.#pending].slice(0, this.#perFrame);
       const waitMs = rateLimit?.take(frameWeight({ cursors: batch.length })) ?? 0;
       if (waitMs > 0) {
         this.#scheduleFlush(waitMs);

@@ -129,6 +129,18 @@ test("a retryable refusal is retried after the delay that the server named", asy
   await result;
 });
 
+test("a refusal with a reason of a later server is retried when it names a delay, else it is final", async () => {
+  const { queue, send, keys, clock } = setUp();
+  const later = 999 as ErrorReason;
+  queue.open(welcome(), undefined);
+  const result = send("a");
+  queue.result(refused("a", later, 1_000));
+  clock.advance(1_000);
+  assert.deepEqual(keys(), ["a", "a"]);
+  queue.result(refused("a", later));
+  await assert.rejects(result, (error: LuckyError) => error.reason === later);
+});
+
 test("sends to a target wait for the retry before them; other targets do not", () => {
   const { queue, send, keys, clock } = setUp();
   queue.open(welcome({ maxSendsInFlight: 1 }), undefined);
@@ -162,6 +174,16 @@ test("a message larger than a frame is refused by the client, and closes no sess
   const result = queue.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
   await assert.rejects(result, (error: LuckyError) => {
     return error.reason === ErrorReason.INVALID_ARGUMENT;
+  });
+  assert.equal(frames.length, 0);
+});
+
+test("a content above the server's limit is refused by the client", async () => {
+  const { queue, frames } = setUp();
+  queue.open(welcome({ maxClientFrameBytes: 10_000, maxContentBytes: 1_000 }), undefined);
+  const result = queue.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
+  await assert.rejects(result, (error: LuckyError) => {
+    return error.reason === ErrorReason.INVALID_ARGUMENT && error.field === "content";
   });
   assert.equal(frames.length, 0);
 });
@@ -214,7 +236,20 @@ test("closing rejects queued sends and removes them from the store", async () =>
   const { queue, send, store } = setUp();
   queue.open(welcome({ maxSendsInFlight: 1 }), undefined);
   const results = [send("a"), send("b")];
-  queue.close(new LuckyError(ErrorReason.UNAVAILABLE, "closed"));
+  queue.close(new LuckyError(ErrorReason.UNAVAILABLE, "closed"), { keep: false });
   for (const result of results) await assert.rejects(result, /closed/);
   assert.deepEqual((await store.load()).sends, []);
+});
+
+test("closing with a store rejects queued sends, and the next run sends them", async () => {
+  const { queue, send, store } = setUp();
+  queue.open(welcome({ maxSendsInFlight: 1 }), undefined);
+  const results = [send("a"), send("b")];
+  queue.close(new LuckyError(ErrorReason.UNAVAILABLE, "closed"), { keep: true });
+  for (const result of results)
+    await assert.rejects(result, /closed; the message stays in the store/);
+  const later = setUp();
+  later.queue.restore((await store.load()).sends);
+  later.queue.open(welcome(), undefined);
+  assert.deepEqual(later.keys(), ["a", "b"]);
 });

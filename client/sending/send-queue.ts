@@ -2,6 +2,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { ClientFrameSchema, type Limits, type Welcome } from "../../gen/lucky/frame/v1/frame_pb.js";
+import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
 import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
 import {
   type Accepted,
@@ -154,8 +155,11 @@ export class SendQueue {
     return pending !== undefined && isEntryOf(entry, pending.decoded);
   }
 
-  /** Rejects all sends without a result, and removes them from the store. */
-  close(error: LuckyError): void {
+  /**
+   * Rejects all sends without a result. With `keep` they stay in the store, for `restore`; otherwise
+   * they are removed from it.
+   */
+  close(error: LuckyError, { keep }: { keep: boolean }): void {
     const all = [...this.#inFlight.values(), ...this.#queue].sort((a, b) => a.order - b.order);
     this.#limits = undefined;
     this.#stopTimers();
@@ -163,7 +167,17 @@ export class SendQueue {
     this.#queue = [];
     for (const timer of this.#delayedTargets.values()) timer.stop();
     this.#delayedTargets.clear();
-    for (const pending of all) this.#settle(pending, refused(pending, error));
+    for (const pending of all) {
+      if (keep) this.#leave(pending, error);
+      else this.#settle(pending, refused(pending, error));
+    }
+  }
+
+  /** Rejects a send that stays in the store: it has no result yet, so it has not settled. */
+  #leave(pending: Pending, { reason, message }: LuckyError): void {
+    this.#attempted.delete(pending.clientMessageId);
+    const text = `${message}; the message stays in the store and is sent later`;
+    pending.settle(refused(pending, new LuckyError(reason, text)));
   }
 
   #enqueue(send: StoredSend, settle: (settled: Settled) => void): void {
@@ -198,7 +212,7 @@ export class SendQueue {
         return;
       }
       this.#queue.splice(at, 1);
-      this.#write(pending, this.#limits.maxClientFrameBytes);
+      this.#write(pending, this.#limits);
     }
   }
 
@@ -209,14 +223,15 @@ export class SendQueue {
     });
   }
 
-  #write(pending: Pending, frameBytes: number): void {
+  #write(pending: Pending, limits: Limits): void {
     const frame = new BinaryWriter()
       .tag(ClientFrameSchema.field.send.number, WireType.LengthDelimited)
       .bytes(pending.request)
       .finish();
-    if (frameBytes > 0 && frame.length > frameBytes) {
-      const text = `a frame of ${frame.length} bytes; the server takes ${frameBytes}`;
-      this.#settle(pending, refused(pending, new LuckyError(ErrorReason.INVALID_ARGUMENT, text)));
+    const tooLarge = tooLargeText(pending, frame.length, limits);
+    if (tooLarge !== undefined) {
+      const error = new LuckyError(ErrorReason.INVALID_ARGUMENT, tooLarge, { field: "content" });
+      this.#settle(pending, refused(pending, error));
       return;
     }
     pending.attempts++;
@@ -287,6 +302,21 @@ export class SendQueue {
     pending.settle(settled);
     this.#options.settled(settled);
   }
+}
+
+/** Why the server would not accept a send of this size; undefined when it would. Limits of 0 are not known. */
+function tooLargeText(
+  { decoded, request }: Pending,
+  frameBytes: number,
+  { maxClientFrameBytes, maxContentBytes }: Limits,
+): string | undefined {
+  if (maxClientFrameBytes > 0 && frameBytes > maxClientFrameBytes)
+    return `a frame of ${frameBytes} bytes; the server takes ${maxClientFrameBytes}`;
+  if (maxContentBytes === 0 || request.length <= maxContentBytes || !decoded.content)
+    return undefined;
+  const bytes = toBinary(ContentSchema, decoded.content).length;
+  if (bytes <= maxContentBytes) return undefined;
+  return `a content of ${bytes} bytes; the server takes ${maxContentBytes}`;
 }
 
 function refused(pending: Pending, error: LuckyError): Settled {

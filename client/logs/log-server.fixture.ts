@@ -1,0 +1,120 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
+import { ConversationService } from "../../gen/lucky/message/v1/conversation_pb.js";
+import { type Entry, EntrySchema } from "../../gen/lucky/message/v1/entry_pb.js";
+import {
+  type ListEntriesRequest,
+  MessageService,
+  type SyncRequest,
+} from "../../gen/lucky/message/v1/message_pb.js";
+import { ManualClock } from "../../test/clock/manual-clock.ts";
+import { MemoryStore } from "../store.ts";
+import { ConversationLogs, type ConversationLogsOptions } from "./conversation-logs.ts";
+
+export const entry = (conversationId: string, sequence: number): Entry =>
+  create(EntrySchema, { conversationId, sequence: BigInt(sequence), senderId: "2" });
+
+/**
+ * A server with logs of the given lengths; other devices have received `delivered` entries of each.
+ */
+export function setUp(
+  lengths: Record<string, number>,
+  options: Partial<ConversationLogsOptions> & {
+    delivered?: number;
+    first?: number;
+    /** `retry_after_ms` of the next pages of Sync; 0 after them. */
+    unreadable?: bigint[];
+    /** Fails GetConversation, as a server does that does not have it. */
+    withoutLookUp?: boolean;
+  } = {},
+) {
+  /** Epoch of all logs. */
+  const server = { epoch: 1n };
+  const clock = new ManualClock();
+  const store = options.store ?? new MemoryStore();
+  const asked: ListEntriesRequest[] = [];
+  const synced: SyncRequest[] = [];
+  const lookedUp: string[] = [];
+  const conversationOf = (id: string) => ({
+    conversationId: id,
+    firstSequence: BigInt(options.first ?? 1),
+    lastSequence: BigInt(lengths[id]!),
+    lastEntry: entry(id, lengths[id]!),
+    deliveredSequence: BigInt(options.delivered ?? 0),
+    epoch: server.epoch,
+  });
+  const transport = createRouterTransport(({ service }) => {
+    service(MessageService, {
+      sync: (request) => {
+        synced.push(request);
+        const from = Number(request.cursor || "0");
+        const ids = Object.keys(lengths);
+        const page = ids.slice(from, from + 2);
+        return {
+          conversations: page.map(conversationOf),
+          nextCursor: String(from + page.length),
+          hasMore: from + page.length < ids.length,
+          retryAfterMs: options.unreadable?.shift() ?? 0n,
+        };
+      },
+      listEntries: (request) => {
+        asked.push(request);
+        const length = lengths[request.conversationId]!;
+        const after = Math.max(Number(request.position.value), (options.first ?? 1) - 1);
+        const count = Math.max(0, Math.min(request.pageSize, length - after));
+        return {
+          entries: Array.from({ length: count }, (_, n) =>
+            entry(request.conversationId, after + 1 + n),
+          ),
+          lastSequence: BigInt(length),
+          epoch: server.epoch,
+        };
+      },
+    });
+    service(ConversationService, {
+      getConversation: ({ target }) => {
+        lookedUp.push(String(target.value));
+        if (options.withoutLookUp) throw new ConnectError("no such method", Code.Unimplemented);
+        return { conversation: conversationOf(String(target.value)) };
+      },
+    });
+  });
+  const seen: string[] = [];
+  const named: string[] = [];
+  const arrived = new Map<string, bigint>();
+  const waiting = new Set<() => void>();
+  const wake = () => {
+    for (const one of waiting) one();
+  };
+  const logs = new ConversationLogs({
+    clock,
+    messages: {
+      ...createClient(MessageService, transport),
+      ...createClient(ConversationService, transport),
+    },
+    store,
+    history: "none",
+    isOwn: () => false,
+    message: (one) => {
+      seen.push(`${one.conversationId}/${one.sequence}`);
+      wake();
+    },
+    conversation: ({ conversationId }) => {
+      named.push(conversationId);
+      wake();
+    },
+    reset: (id) => seen.push(`${id} reset`),
+    arrived: (id, last) => arrived.set(id, last),
+    ...options,
+  });
+  const until = async (count: number, list = seen) => {
+    while (list.length < count) {
+      await new Promise<void>((resolve) => waiting.add(resolve));
+    }
+  };
+  const made = { clock, store, logs, seen, named, arrived, asked, synced, lookedUp };
+  return { ...made, until, lengths, server };
+}
+
+export const range = (id: string, from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, n) => `${id}/${from + n}`);
