@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { toBinary } from "@bufbuild/protobuf";
 import { DeviceClass, type Tokens } from "../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
@@ -129,6 +130,58 @@ test("a send that a crash left in the store is retried by the next run", {
   await client.connect();
   const outcome = await settled;
   assert.equal(outcome.kind, "accepted");
+  assert.deepEqual((await store.load()).sends, []);
+});
+
+/** A WebSocket whose server refuses every connection. */
+class Unreachable extends EventTarget {
+  readonly OPEN = 1;
+  readyState = 0;
+  constructor() {
+    super();
+    queueMicrotask(() => this.dispatchEvent(new Event("error")));
+  }
+  close(): void {}
+}
+
+test("sends queued offline survive an orderly close with a store, but not a logout", {
+  timeout: TIMEOUT,
+}, async () => {
+  const ben = await register("ben");
+  await ben.client.connect();
+  const seen = texts(ben.client);
+  const target = { userId: ben.client.userId };
+  const store = new MemoryStore();
+  const webSocket = Unreachable as unknown as typeof WebSocket;
+  const { client } = await register("ana", { store, webSocket });
+  const queue = async (offline: LuckyClient, text: string) => {
+    const waiting = offline.next("state", ({ kind }) => kind === "waiting");
+    offline.connect().catch(() => {});
+    await waiting;
+    const sent = offline.send(target, text);
+    sent.catch(() => {});
+    return sent;
+  };
+  const first = assert.rejects(queue(client, "1"), /stays in the store and is sent later/);
+  while ((await store.load()).sends.length < 1) await turn();
+  await client.close();
+  await first;
+  // The same client, offline again: it still has the first send.
+  const second = assert.rejects(queue(client, "2"), /stays in the store/);
+  while ((await store.load()).sends.length < 2) await turn();
+  await client.close();
+  await second;
+  const later = device({ store });
+  later.resume(client.tokens!);
+  await later.connect();
+  await seen.until(2);
+  assert.deepEqual(seen.seen, ["1", "2"]);
+  await later.close();
+
+  const third = assert.rejects(queue(client, "3"));
+  while ((await store.load()).sends.length < 1) await turn();
+  await client.logout();
+  await third;
   assert.deepEqual((await store.load()).sends, []);
 });
 
