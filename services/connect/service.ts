@@ -122,6 +122,9 @@ export async function startConnect(
         accept: (socket) => lifecycle.accept(socket),
         frame: (session, bytes) => intake.take(session, bytes),
         notBinary: (session) => session.end(CloseCode.PROTOCOL_ERROR, "frames are binary"),
+        pong(session) {
+          session.lastPongAtMs = clock.elapsed();
+        },
         drained: (session) => timeouts.drained(session),
         dropped(session) {
           session.missedGroupEntries = true;

@@ -29,6 +29,11 @@ export interface SessionTimeoutsOptions {
 const INTERVAL_MS = 1_000;
 /** Heartbeats that a device may miss before its session times out. */
 const MISSED_HEARTBEATS = 2;
+/**
+ * A pong keeps a session for this long after the last frame, ms. Browsers run the timers of a hidden tab
+ * once a minute, so its heartbeats are late, but they answer pings at once.
+ */
+const MAX_PONGS_ONLY_MS = 180_000;
 /** Number of sequential calls that the opening of a session may wait for. */
 const CALLS_PER_HELLO = 3;
 
@@ -77,6 +82,18 @@ export class SessionTimeouts {
     if (requireSync(session, channels)) sweep.sweepFrom(sinceMs);
   }
 
+  /** Pings a device once when it was silent for an interval. */
+  #pingIfSilent({ lastFrameAtMs, lastPongAtMs, socket }: Session, { fromMs, nowMs }: Round): void {
+    const dueMs = Math.max(lastFrameAtMs, lastPongAtMs) + this.#options.config.heartbeatIntervalMs;
+    if (nowMs > dueMs && fromMs <= dueMs) socket.ping();
+  }
+
+  #isGone({ lastFrameAtMs, lastPongAtMs }: Session, nowMs: number): boolean {
+    const silenceMs = MISSED_HEARTBEATS * this.#options.config.heartbeatIntervalMs;
+    if (nowMs - lastFrameAtMs <= silenceMs) return false;
+    return nowMs - lastPongAtMs > silenceMs || nowMs - lastFrameAtMs > MAX_PONGS_ONLY_MS;
+  }
+
   #check(session: Session, round: Round): void {
     const { config, lastSeen } = this.#options;
     const { nowMs } = round;
@@ -99,7 +116,8 @@ export class SessionTimeouts {
         this.drained(session);
         if (!checkToken(session, state.caller, round)) return;
         lastSeen.recordIfDue(session, state.caller.loginId, round);
-        if (nowMs - session.lastFrameAtMs > MISSED_HEARTBEATS * config.heartbeatIntervalMs) {
+        this.#pingIfSilent(session, round);
+        if (this.#isGone(session, nowMs)) {
           session.end(CloseCode.HEARTBEAT_TIMEOUT, "no frame arrived for two heartbeats");
         } else if (
           session.slowSinceMs !== undefined &&

@@ -83,6 +83,10 @@ export class NativeSocket<T> implements Socket {
     return waiting === 0 ? "sent" : "kept";
   }
 
+  ping(): void {
+    this.#native?.ping();
+  }
+
   waitingBytes(): number {
     return this.#native?.getBufferedAmount() ?? 0;
   }

@@ -69,6 +69,8 @@ export class Session {
   frames: TokenBucket;
   /** When the device last sent a frame. */
   lastFrameAtMs: number;
+  /** When the device last answered a ping; 0 when it never did. */
+  lastPongAtMs = 0;
   /** When the device became a slow reader; undefined while it reads. */
   slowSinceMs: number | undefined;
   /** When the current access token may end the session; set with the token. */

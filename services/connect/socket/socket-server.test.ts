@@ -34,6 +34,7 @@ async function stuck(t: TestContext) {
         greeted.sendRequired(welcomeFrame({}));
       },
       notBinary() {},
+      pong() {},
       drained() {},
       dropped() {},
       lost: (one) => one.terminate(),

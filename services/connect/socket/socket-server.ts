@@ -1,5 +1,4 @@
 import * as uWS from "uWebSockets.js";
-import { createServer } from "node:net";
 import type { ProxyChain } from "#platform/client-address.ts";
 import type { PeerProof } from "#platform/identity/peer-proof.ts";
 import type { Log } from "#platform/log.ts";
@@ -8,6 +7,7 @@ import { canonicalAddress } from "#platform/network.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { type RequestHeaders, upgradeFault } from "#platform/rpc/websocket-upgrade.ts";
 import type { Admissions } from "./admissions.ts";
+import { listenError } from "./listen-error.ts";
 import { type Attached, NativeSocket, WriteQueue } from "./native-socket.ts";
 import type { Socket } from "./socket.ts";
 
@@ -35,6 +35,8 @@ export interface SocketEvents<T> {
   frame(accepted: T, bytes: Uint8Array): void;
   /** A frame arrived that is not binary. */
   notBinary(accepted: T): void;
+  /** The peer answered a ping. */
+  pong(accepted: T): void;
   /** The peer has read some of the queued bytes. */
   drained(accepted: T): void;
   /** A published frame was dropped, because too many bytes are queued. */
@@ -197,6 +199,12 @@ function nativeEvents<T>(options: SocketServerOptions<T>) {
         else events.notBinary(accepted);
       });
     },
+    pong(native) {
+      const { accepted, socket } = native.getUserData();
+      guarded("pong", socket, () => {
+        if (accepted !== undefined) events.pong(accepted);
+      });
+    },
     drain(native) {
       const { accepted, socket } = native.getUserData();
       guarded("drain", socket, () => {
@@ -330,18 +338,4 @@ function headersOf(request: uWS.HttpRequest): RequestHeaders {
     headers[name].push(value);
   });
   return headers;
-}
-
-/**
- * Finds out why a port cannot be listened on: uWebSockets.js does not report the cause, but Node's
- * own server does.
- */
-function listenError(host: string, port: number): Promise<Error> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", resolve);
-    server.listen({ host, port, exclusive: true }, () => {
-      server.close(() => resolve(new Error("the cause is unknown")));
-    });
-  });
 }

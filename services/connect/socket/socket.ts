@@ -14,6 +14,8 @@ export interface Socket {
    * not change the bytes after the call.
    */
   send(frame: Uint8Array): Sent;
+  /** Sends a WebSocket ping. Browsers and libraries answer it by themselves. */
+  ping(): void;
   /** Bytes queued until the peer reads. */
   waitingBytes(): number;
   /** Subscribes to a topic. Frames sent before the call stay ahead of the topic's frames. */
