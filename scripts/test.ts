@@ -5,7 +5,7 @@ import pLimit from "p-limit";
 
 const USAGE = "npm test -- [file or glob ...]";
 
-const FILES = "{platform,services,client,bench,scripts,test}/**/!(*.mesh).test.ts";
+const FILES = "{platform,services,client,bench,scripts,test}/**/!(*.mesh|*.browser).test.ts";
 
 /** Maximum concurrent processes; two cores suffice, as tests mostly wait for I/O. */
 const PROCESSES = 3;

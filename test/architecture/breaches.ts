@@ -38,6 +38,9 @@ const fences: Record<string, RegExp> = {
 /** Packages that the client may import: it runs in a browser. */
 const CLIENT_PACKAGES = /^(@bufbuild\/protobuf|@connectrpc\/[a-z-]+)(\/|$)/;
 
+/** The entry of the package that programs install: the only file that may re-export others. */
+const PACKAGE_ENTRY = "client/index.ts";
+
 /** Entry files of a service, from the inside to the outside. Each may import those before it. */
 const ENTRY_FILES = ["file", "service.ts", "main.ts"];
 
@@ -126,6 +129,7 @@ function entryFileOf(path: string): string {
 
 /** A file that says nothing of its own. */
 function isBarrel(path: string, source: string): boolean {
+  if (path === PACKAGE_ENTRY) return false;
   if (/(^|\/)index\.ts$/.test(path)) return true;
   const code = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
   const rest = code.replace(/^export\s+(type\s+)?(\*|\{[^}]*\})[^;]*?from\s*"[^"]+";?/gm, "");

@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { IndexedDbStore } from "./indexed-db-store.ts";
+import { storeSuite } from "./store.suite.ts";
+
+const run = crypto.randomUUID();
+const open = new Map<string, IndexedDbStore>();
+
+/** Closes the store of the name and opens it again, as a page does that is reloaded. */
+async function reopen(name: string): Promise<IndexedDbStore> {
+  await open.get(name)?.close();
+  const store = new IndexedDbStore(`${name} ${run}`);
+  open.set(name, store);
+  return store;
+}
+
+storeSuite("IndexedDbStore", reopen);
+
+test("IndexedDbStore: a refused database is reported, and throws only at load", async () => {
+  // A newer version of the database exists.
+  const name = `newer ${run}`;
+  await new Promise((resolve) => {
+    indexedDB.open(name, 99).onsuccess = resolve;
+  });
+  const failures: unknown[] = [];
+  const store = new IndexedDbStore(name, { failed: (error) => failures.push(error) });
+  store.saveCursor("a", true);
+  await store.flush();
+  assert.equal(failures.length, 1);
+  await assert.rejects(store.load());
+});
