@@ -3,11 +3,12 @@
  * starts Redis, RabbitMQ and PostgreSQL on 127.0.0.1 with their data under data/backends, and
  * writes their addresses to data/backends/env. Idempotent. `stop` stops them; their data stays.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, openSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { installPackages } from "./apt.ts";
 import { freePorts, isFree } from "./ports.ts";
 import { isRunning, type ProcessRecord, recordProcess, terminate } from "./process-record.ts";
 import { type Launched, launchRabbit, launchRedis, missingPrograms, runs } from "./servers.ts";
@@ -18,6 +19,9 @@ const envFile = join(folder, "env");
 const STOP_TIMEOUT_MS = 20_000;
 const POSTGRES_TIMEOUT_MS = 60_000;
 const POLL_INTERVAL_MS = 50;
+const ADVICE =
+  "Install Redis, RabbitMQ and PgBouncer, which the tests need, with the machine's package manager " +
+  "(brew install redis rabbitmq pgbouncer), or use compose.yaml.";
 
 interface Server {
   readonly name: "redis" | "rabbitmq" | "postgres";
@@ -63,7 +67,7 @@ interface ServerRecord {
 }
 
 async function start(): Promise<void> {
-  install();
+  installPackages(missingPrograms(), ADVICE);
   await mkdir(folder, { recursive: true });
   const lines: string[] = [];
   for (const server of servers) {
@@ -139,33 +143,6 @@ async function launchPostgres(dir: string, port: number): Promise<Launched> {
     await pause(POLL_INTERVAL_MS);
   }
   return { url: readFileSync(urlFile, "utf8"), processes: [keeper] };
-}
-
-/**
- * Installs missing servers with apt. A policy file keeps the packages from starting their services.
- */
-function install(): void {
-  const missing = missingPrograms();
-  if (missing.length === 0) return;
-  if (!existsSync("/usr/bin/apt-get"))
-    throw new Error(
-      `Not installed: ${missing.join(", ")}. Install Redis, RabbitMQ and PgBouncer, which the tests ` +
-        "need, with the machine's package manager (brew install redis rabbitmq pgbouncer), or use " +
-        "compose.yaml.",
-    );
-  console.log(`Installing ${missing.join(", ")} …`);
-  const script = `set -e
-    export DEBIAN_FRONTEND=noninteractive
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e $policy ]; then
-      trap "rm -f $policy" EXIT
-      printf '#!/bin/sh\\nexit 101\\n' > $policy
-      chmod +x $policy
-    fi
-    apt-get -q update
-    apt-get -q install -y --no-install-recommends ${missing.join(" ")}`;
-  const command = process.getuid?.() === 0 ? ["sh", "-c", script] : ["sudo", "sh", "-c", script];
-  execFileSync(command[0]!, command.slice(1), { stdio: "inherit" });
 }
 
 const commands: Record<string, () => Promise<void>> = { start, stop };

@@ -268,7 +268,7 @@ function pathOf(program: string, preferred: readonly string[]): string {
 }
 
 /** Path of a program: searched in `preferred` first, then on PATH. */
-function findProgram(program: string, preferred: readonly string[]): string | undefined {
+export function findProgram(program: string, preferred: readonly string[]): string | undefined {
   const folders = [...preferred, ...(process.env.PATH ?? "").split(":"), "/usr/bin", "/usr/sbin"];
   return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
 }
