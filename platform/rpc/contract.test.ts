@@ -4,6 +4,7 @@ import { create, type DescMethod, toBinary, toJsonString } from "@bufbuild/proto
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { Transport } from "@connectrpc/connect";
 import { Health } from "#gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import { AddMembersRequestSchema } from "#gen/lucky/group/v1/group_pb.js";
 import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import { createRequestBound } from "#platform/validation/request-bound.ts";
@@ -74,7 +75,7 @@ test("each public service has the transport of its process, and no internal serv
 });
 
 async function allMethods(): Promise<DescMethod[]> {
-  const services = [...(await generatedServices()), Health];
+  const services = [...(await generatedServices()), Health, ServerReflection];
   return services.flatMap(({ methods }) => [...methods]);
 }
 

@@ -23,11 +23,11 @@ export interface MethodRules {
   readonly callers: readonly ServiceName[];
 }
 
-/** The health service is a gRPC standard, so its methods do not have Lucky's options. */
-const HEALTH_PACKAGE = "grpc.health.v1.";
+/** Standard services of gRPC, whose methods do not have Lucky's options. */
+const STANDARD_PACKAGES = ["grpc.health.v1.", "grpc.reflection."];
 
-/** A health check names a service with at most 128 bytes. */
-const MAX_HEALTH_BYTES = 4_096;
+/** Requests of standard services name a service, type or file. */
+const MAX_STANDARD_BYTES = 4_096;
 
 /** Maximum bytes of a request whose method declares none, see `max_request_bytes`. */
 const MAX_BYTES = 64 * 1024;
@@ -52,12 +52,12 @@ export function isInternal({ typeName }: DescService): boolean {
 export function rulesOf(method: DescMethod): MethodRules {
   const service = method.parent.typeName;
   const name = `${service}/${method.name}`;
-  if (service.startsWith(HEALTH_PACKAGE)) {
+  if (STANDARD_PACKAGES.some((start) => service.startsWith(start))) {
     return {
       name,
       access: Access.PUBLIC,
       limit: LimitClass.INTERNAL,
-      maxRequestBytes: MAX_HEALTH_BYTES,
+      maxRequestBytes: MAX_STANDARD_BYTES,
       maxRequestItems: MAX_ITEMS,
       callers: [],
     };

@@ -33,6 +33,10 @@ export const gatewayConfig = defineConfig("gateway", {
     default: false,
     doc: "Whether each connection begins with a header of the PROXY protocol, version 2, which tells the caller's address. Only trustedProxies may connect then; a connection without a valid header is closed.",
   }),
+  reflection: setting.bool({
+    default: true,
+    doc: "Whether tools such as buf curl and grpcurl can read the public contract by gRPC's reflection. It reveals nothing that is not in proto/.",
+  }),
   maxTunnels: setting.integer({
     default: 100_000,
     min: 1,

@@ -19,6 +19,7 @@ import { endpointService } from "./endpoint.ts";
 import { answerFallback } from "./fallback.ts";
 import { createHints } from "./hint.ts";
 import { createPlacement } from "./placement.ts";
+import { reflectionServices } from "./reflection/reflection.ts";
 import { trustedProxiesOf } from "./trusted-proxies.ts";
 import { createTunnels } from "./tunnel.ts";
 
@@ -77,11 +78,16 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
   });
   let running = true;
 
+  const contract = [
+    ...publicServices(transports).map(forwarded),
+    serve(EndpointService, endpointService({ placement, hints })),
+  ];
+  const reflection = config.reflection
+    ? reflectionServices(contract.map(({ service }) => service))
+    : [];
+
   return {
-    served: [
-      ...publicServices(transports).map(forwarded),
-      serve(EndpointService, endpointService({ placement, hints })),
-    ],
+    served: [...contract, ...reflection],
     trustedProxies,
     upgrade: tunnels.upgrade,
     fallback: answerFallback,

@@ -48,14 +48,22 @@ export interface BodyOptions {
   readonly path: string;
 }
 
+export type BoundedRequest = UniversalServerRequest & { body: AsyncIterable<Uint8Array> };
+
 /** Reads the bodies of requests within bounds of time and memory. */
 export interface RequestBodies {
   /**
    * The request with a body that arrives as one piece. Reading it throws OVERLOADED when it was
-   * evicted, and DEADLINE_EXCEEDED when it did not arrive whole in time. No method of the contract
-   * has a stream of requests, so every body ends.
+   * evicted, and DEADLINE_EXCEEDED when it did not arrive whole in time.
    */
-  bounded(options: BodyOptions): UniversalServerRequest & { body: AsyncIterable<Uint8Array> };
+  bounded(options: BodyOptions): BoundedRequest;
+  /**
+   * The request with a body that is read piece by piece, for a stream of requests: the caller waits
+   * for an answer before it sends the next one. Reading it throws DEADLINE_EXCEEDED when it did not
+   * end in time, and the reason of the signal when that aborts. It holds no memory beyond the window
+   * of its protocol.
+   */
+  streamed(options: BodyOptions, signal: AbortSignal): BoundedRequest;
 }
 
 export function requestBodies(options: RequestBodiesOptions): RequestBodies {
@@ -97,6 +105,11 @@ export function requestBodies(options: RequestBodiesOptions): RequestBodies {
         request.header.delete("content-length");
       }
       return { ...request, body: read(body) };
+    },
+    streamed(body, signal) {
+      const { request } = body;
+      const refused = () => report("late", body);
+      return { ...request, body: pieces(body, { signal, clock, refused }) };
     },
   };
 }
@@ -156,6 +169,35 @@ function gather(
     });
     source.on("data", take);
   });
+}
+
+/** The pieces of a body, as they arrive, until a time-out or until the signal aborts. */
+async function* pieces(
+  { request }: BodyOptions,
+  options: { signal: AbortSignal; clock: Clock; refused: () => void },
+): AsyncGenerator<Uint8Array> {
+  const { signal, clock, refused } = options;
+  const ended = Promise.withResolvers<never>();
+  // The end may come while nobody reads.
+  ended.promise.catch(() => {});
+  const abort = () => ended.reject(signal.reason);
+  const timer = clock.after(BODY_TIMEOUT_MS, () => {
+    refused();
+    ended.reject(errorFor("late"));
+  });
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  const arriving = (request.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await Promise.race([arriving.next(), ended.promise]);
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    timer.stop();
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 /** The connection of a request; the request itself once its connection has closed. */

@@ -8,8 +8,8 @@ import { maxItems } from "#platform/validation/constraints.ts";
 /** The budget of each limit class; a class without one is not limited. */
 export type Budgets = { readonly [C in LimitClass]?: Budget };
 
-/** Health checks of one address on a public port, a second. */
-const HEALTH_PER_SECOND = 10;
+/** Health checks and reflection streams of one address on a public port, a second. */
+const STANDARD_PER_SECOND = 10;
 
 /** The budgets of a public port, as configured. */
 export function budgetsOf(limits: LimitsConfig): Budgets {
@@ -23,8 +23,9 @@ export function budgetsOf(limits: LimitsConfig): Budgets {
       points: limits.credentialPerMinute,
       windowMs: 60_000,
     },
-    // A public port refuses the calls of our own services: this class has only its health checks.
-    [LimitClass.INTERNAL]: perSecond("health", HEALTH_PER_SECOND),
+    // A public port refuses the calls of our own services: this class has only the
+    // standard services of gRPC.
+    [LimitClass.INTERNAL]: perSecond("standard", STANDARD_PER_SECOND),
     [LimitClass.SEARCH]: { name: "search", points: limits.searchPerMinute, windowMs: 60_000 },
   };
 }

@@ -150,14 +150,16 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     const { method, requestPath: path } = handler;
     const { maxRequestBytes: maxBytes } = rules(method);
-    const bounded = bodies.bounded({ source: req, request, maxBytes, path });
     // A stop waits for unary calls in flight. Streams are aborted, because they could last for
     // ever.
-    const unary = handler.method.methodKind === "unary";
+    const unary = method.methodKind === "unary";
     const signal = unary ? request.signal : AbortSignal.any([request.signal, stop]);
+    const body = { source: req, request, maxBytes, path };
+    const takesStream = method.methodKind === "bidi_streaming";
+    const bounded = takesStream ? bodies.streamed(body, signal) : bodies.bounded(body);
     const call = { ...bounded, signal, contextValues: values };
     const response = await respond(handler, call, () => hangUp(req, proxies));
-    if (unary) cutUnread(written, clock);
+    if (unary || takesStream) cutUnread(written, clock);
     await universalResponseToNodeResponse(response, res);
   }
 
