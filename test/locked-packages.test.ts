@@ -24,3 +24,7 @@ test("the lock file pins the reviewed archive of uWebSockets.js, which runs no s
   assert.deepEqual({ name, version, integrity }, PINNED);
   assert.equal(hasInstallScript, false);
 });
+
+test("the package that reports installations is switched off", () => {
+  assert.equal(read("package.json").scarfSettings.enabled, false);
+});

