@@ -155,6 +155,7 @@ async function openGateway(
       log,
       metrics,
       health: ready,
+      pages: gateway.pages,
       onUpgrade: gateway.upgrade,
       fallback: gateway.fallback,
       cors: config.gateway.corsOrigins,

@@ -31,6 +31,7 @@ import {
 } from "#platform/rpc/calling/remote.ts";
 import type { ServerInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
+import type { AnswerPage } from "#platform/rpc/serving/handler.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import { SERVICE_NAMES, type ServiceName } from "#platform/service-name.ts";
 import { openAt } from "./listen-address.ts";
@@ -80,7 +81,9 @@ export interface Listener extends ServerInterceptors {
   readonly bounds?: ConnectionBounds;
   /** Handles WebSocket upgrades; with it, the service stops before its connections are closed. */
   readonly upgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
-  /** Handles HTTP/1.1 requests that are not calls. */
+  /** Handles requests for pages, over HTTP/1.1 and HTTP/2. */
+  readonly pages?: AnswerPage | undefined;
+  /** Handles other HTTP/1.1 requests that are not calls. */
   readonly fallback?: (request: IncomingMessage, response: ServerResponse) => void;
 }
 

@@ -37,6 +37,10 @@ export const gatewayConfig = defineConfig("gateway", {
     default: true,
     doc: "Whether tools such as buf curl and grpcurl can read the public contract by gRPC's reflection. It reveals nothing that is not in proto/.",
   }),
+  docs: setting.bool({
+    default: true,
+    doc: "Whether /docs serves the pages for client authors: the methods with a form to call them, the protocol, permissions and errors.",
+  }),
   maxTunnels: setting.integer({
     default: 100_000,
     min: 1,

@@ -54,6 +54,7 @@ runProcess(() =>
       ready: identity.ready,
       listener: {
         port: config.port,
+        pages: gateway.pages,
         upgrade: gateway.upgrade,
         fallback: gateway.fallback,
         cors: config.corsOrigins,

@@ -14,10 +14,12 @@ import type { Registry } from "#platform/registry/registry.ts";
 import { forward } from "#platform/rpc/calling/forward.ts";
 import { publicServices, type ReachableService } from "#platform/rpc/contract.ts";
 import { type RunningService, type Served, serve } from "#platform/rpc/served.ts";
+import type { AnswerPage } from "#platform/rpc/serving/handler.ts";
 import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
 import { answerFallback } from "./fallback.ts";
 import { createHints } from "./hint.ts";
+import { createPages } from "./pages/pages.ts";
 import { createPlacement } from "./placement.ts";
 import { reflectionServices } from "./reflection/reflection.ts";
 import { trustedProxiesOf } from "./trusted-proxies.ts";
@@ -45,7 +47,9 @@ export interface Gateway extends RunningService {
   readonly trustedProxies: TrustedProxies;
   /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Answers an HTTP/1.1 request that is not an RPC. */
+  /** Answers requests for the pages under /docs; absent when they are switched off. */
+  readonly pages: AnswerPage | undefined;
+  /** Answers any other HTTP/1.1 request that is not an RPC. */
   fallback(request: IncomingMessage, response: ServerResponse): void;
 }
 
@@ -89,6 +93,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
   return {
     served: [...contract, ...reflection],
     trustedProxies,
+    pages: config.docs ? createPages({ clock, log }) : undefined,
     upgrade: tunnels.upgrade,
     fallback: answerFallback,
     ready: () => running,

@@ -58,16 +58,21 @@ export interface HandlerOptions {
   readonly proxies: ProxyChain;
   /** Reads the bodies of requests. */
   readonly bodies: RequestBodies;
+  /** Answers requests that are not RPCs; none when absent. */
+  readonly pages: AnswerPage | undefined;
 }
+
+/** Answers a request over any version of HTTP. Returns false, without an answer, for other paths. */
+export type AnswerPage = (req: NodeRequest, res: NodeResponse) => boolean;
 
 /**
  * Answers RPCs over gRPC, gRPC-Web and Connect. Returns false, without an answer, when the path is
- * not an RPC, unless its address had too many refusals. Never throws.
+ * neither an RPC nor a page, unless its address had too many refusals. Never throws.
  */
 export function rpcHandler(
   options: HandlerOptions,
 ): (req: NodeRequest, res: NodeResponse) => boolean {
-  const { served, interceptors, door, log, clock, stop, proxies, bodies } = options;
+  const { served, interceptors, door, log, clock, stop, proxies, bodies, pages } = options;
   const router = createConnectRouter({
     interceptors: [markDecoded, ...interceptors],
     acceptCompression: createCompressions(),
@@ -169,7 +174,7 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const handler = paths.get(req.url?.split("?", 1)[0] ?? "");
-    if (handler === undefined) return refuseUnknown(req, res);
+    if (handler === undefined) return refuseUnknown(req, res) || (pages?.(req, res) ?? false);
     answer(handler, req, res).catch((err: unknown) => {
       const { code } = ConnectError.from(err);
       // The caller disconnected: the interceptor has logged the call already.

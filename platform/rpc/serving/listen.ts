@@ -15,7 +15,7 @@ import { requestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import type { Door } from "#platform/rpc/interceptors/door.ts";
 import type { Served } from "#platform/rpc/served.ts";
 import { createAdmission } from "./admission.ts";
-import { rpcHandler } from "./handler.ts";
+import { type AnswerPage, rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
 import { http1Server } from "./http1.ts";
 import { http2Server } from "./http2.ts";
@@ -39,7 +39,9 @@ export interface ListenOptions {
   readonly tls?: MeshTls | undefined;
   /** Status for grpc.health.v1, which is served when this is present. */
   readonly health?: () => boolean;
-  /** Answers HTTP/1.1 requests that are not RPCs; 404 when absent. */
+  /** Answers requests for pages, over HTTP/1.1 and HTTP/2; none when absent. */
+  readonly pages?: AnswerPage | undefined;
+  /** Answers other HTTP/1.1 requests that are not RPCs; 404 when absent. */
   readonly fallback?: (req: IncomingMessage, res: ServerResponse) => void;
   /** Takes over the socket of a WebSocket upgrade; refused with 404 when absent. */
   readonly onUpgrade?: (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -99,6 +101,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     clock,
     stop: closing.signal,
     proxies,
+    pages: options.pages,
     bodies: requestBodies({ mesh: mesh !== undefined, clock, log, metrics: options.metrics }),
   });
   const rpc = admission.requests(handler);
