@@ -43,6 +43,10 @@ export interface All {
   readonly connectUrl: string;
   /** Address for the operator: "http://host:port". */
   readonly opsUrl: string;
+  /** Whether the gateway serves the pages for client authors. */
+  readonly docs: boolean;
+  /** Whether tools can read the contract from the gateway. */
+  readonly reflection: boolean;
   /** URL of PostgreSQL. Contains the password: not for logs. */
   readonly postgresUrl: string;
   /** Whether this process started that PostgreSQL. */
@@ -62,7 +66,7 @@ export interface All {
 export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
   return startAllOrNothing(async (started) => {
     const runtime = createRuntime(env, overrides, started);
-    const { platform } = runtime.config;
+    const { platform, gateway } = runtime.config;
     const dataDir = resolve(platform.dataDir);
     // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
     await onDataFolder(dataDir, () => mkdir(dataDir, { recursive: true, mode: 0o711 }));
@@ -90,6 +94,8 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
 
     return {
       ...addresses,
+      docs: gateway.docs,
+      reflection: gateway.reflection,
       postgresUrl: database.url,
       embedded: database.embedded,
       failed: database.failed,

@@ -2,6 +2,10 @@
 export interface Running {
   readonly url: string;
   readonly opsUrl: string;
+  /** Whether the gateway serves the pages for client authors. */
+  readonly docs: boolean;
+  /** Whether tools can read the contract from the gateway. */
+  readonly reflection: boolean;
   readonly dataDir: string;
   /** Whether this process started PostgreSQL. */
   readonly embedded: boolean;
@@ -9,10 +13,14 @@ export interface Running {
 }
 
 /** The text that `npm start` prints when all services are ready. */
-export function banner({ url, opsUrl, dataDir, embedded, startedInMs }: Running): string {
+export function banner(running: Running): string {
+  const { url, opsUrl, docs, reflection, dataDir, embedded, startedInMs } = running;
   const socket = `${url.replace(/^http/, "ws")}/ws`;
   const method = "lucky.auth.v1.AuthService/GetPublicKey";
   const postgres = embedded ? "started by this process" : "given by the settings";
+  const pages = docs ? `\n    Pages      ${url}/docs   methods to try, protocol, errors` : "";
+  const list = reflection ? `npx buf curl --list-methods ${url}\n    ` : "";
+  const schema = reflection ? "" : "--schema proto ";
   return `
   Lucky is ready after ${(startedInMs / 1_000).toFixed(1)} s.
 
@@ -21,11 +29,11 @@ export function banner({ url, opsUrl, dataDir, embedded, startedInMs }: Running)
     Services   gateway, auth, server, connect: all in this process
     Database   PostgreSQL, ${postgres}
     Data       ${dataDir}
-    Metrics    ${opsUrl}/metrics
+    Metrics    ${opsUrl}/metrics${pages}
 
   To try it, run this in another terminal, in this folder:
 
-    npx buf curl --schema proto --protocol grpc --http2-prior-knowledge -d '{}' ${url}/${method}
+    ${list}npx buf curl ${schema}--protocol grpc --http2-prior-knowledge -d '{}' ${url}/${method}
 
   The same call as plain JSON over HTTP:
 

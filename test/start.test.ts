@@ -96,17 +96,20 @@ async function postgresOf({ dataDir }: Installation): Promise<number | undefined
   }
 }
 
-test("a first start prints commands that work, only the owner can read its keys, and a stop ends every process", {
+test("a first start prints commands and an address of pages that work, only the owner can read its keys, and a stop ends every process", {
   timeout: TIMEOUT,
 }, async (t) => {
   const installation = await install(t, { fresh: true });
   const { child, ended, out } = await start(t, installation);
   const commands = out.match(/^ +(npx buf curl|curl) .*$/gm) ?? [];
-  assert.equal(commands.length, 2);
+  assert.equal(commands.length, 3);
   for (const command of commands) {
     const { stdout } = await run("sh", ["-c", command], { cwd: root });
-    assert.equal(JSON.parse(stdout).algorithm, "RSA-OAEP-SHA256", command);
+    if (command.includes("--list-methods")) assert.match(stdout, /^lucky\.auth\.v1\..*\/Login$/m);
+    else assert.equal(JSON.parse(stdout).algorithm, "RSA-OAEP-SHA256", command);
   }
+  const pages = /^ +Pages +(\S+)/m.exec(out)?.[1] ?? "";
+  assert.equal((await fetch(pages)).status, 200, pages);
   for (const file of ["auth.key", "postgres/password"]) {
     const { mode } = await stat(join(installation.dataDir, file));
     assert.equal(mode & 0o777, 0o600, file);
