@@ -20,7 +20,7 @@ import {
   oneof as oneofRules,
 } from "#gen/buf/validate/validate_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { HelloSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { type Hello, HelloSchema } from "#gen/lucky/frame/v1/frame_pb.js";
 import { file_lucky_options_v1_options, TextRule, text } from "#gen/lucky/options/v1/options_pb.js";
 import { detailOf } from "#platform/errors.ts";
 import { SERVICES } from "#platform/rpc/contract.ts";

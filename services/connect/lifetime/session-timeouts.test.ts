@@ -104,7 +104,7 @@ test("a device answers a ping by itself, and the socket reports it", async (t) =
     maxBackpressureBytes: 65_536,
     idleSeconds: 60,
     proof: createPeerProof(["a secret of tests"]),
-    accepting: () => true,
+    refusal: () => undefined,
     events: {
       accept(socket) {
         ping = () => socket.ping();

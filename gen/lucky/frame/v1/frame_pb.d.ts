@@ -104,8 +104,7 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     case: "rpc";
   } | {
     /**
-     * The device is alive. The answer is a Heartbeat. Sent after half of heartbeat_interval_ms
-     * without any other frame to the server.
+     * The device is alive. The answer is a Heartbeat. See heartbeat_interval_ms of Welcome.
      *
      * @generated from field: lucky.frame.v1.Heartbeat heartbeat = 6;
      */
@@ -246,7 +245,7 @@ export declare type ServerFrame = Message<"lucky.frame.v1.ServerFrame"> & {
 export declare const ServerFrameSchema: GenMessage<ServerFrame>;
 
 /**
- * Opens a session.
+ * Opens a session. A Hello that breaks a constraint closes it with PROTOCOL_ERROR.
  *
  * @generated from message lucky.frame.v1.Hello
  */
@@ -259,16 +258,17 @@ export declare type Hello = Message<"lucky.frame.v1.Hello"> & {
   accessToken: string;
 
   /**
-   * Version of the client: numbers with dots, such as 2.14.0; at most 64 characters. Empty: not known.
-   * The operator may require a minimum version of a client_name: older ones get CLIENT_TOO_OLD.
+   * Version of the client: numbers with dots, such as 2.14.0, then optionally - or + and more, which is
+   * not compared, such as 2.14.0-beta.3; at most 64 characters. Empty: not known. The operator may
+   * require a minimum version of a client_name: older ones get CLIENT_TOO_OLD.
    *
    * @generated from field: string client_version = 2;
    */
   clientVersion: string;
 
   /**
-   * Name of the client, the same in all its versions, such as acme-ios; at most 64 characters. Empty:
-   * not known.
+   * Name of the client, the same in all its versions, such as acme-ios: at most 64 characters of
+   * A-Z a-z 0-9 . _ - Empty: not known.
    *
    * @generated from field: string client_name = 3;
    */
@@ -334,9 +334,10 @@ export declare type Welcome = Message<"lucky.frame.v1.Welcome"> & {
   deviceId: string;
 
   /**
-   * Maximum interval between frames of the device, milliseconds. The server closes the session
-   * after two intervals without a frame. After one it sends a WebSocket ping: a pong counts like a
-   * frame, for three minutes after the last one, because timers of a hidden browser tab run late.
+   * The device sends Heartbeat when it has sent no other frame for half of this interval, milliseconds. A
+   * side that has received no frame for two intervals closes the session; the server with
+   * HEARTBEAT_TIMEOUT. After one interval the server sends a WebSocket ping: for three minutes after the
+   * last frame a pong counts like a frame, because timers of a hidden browser tab run late.
    *
    * @generated from field: int64 heartbeat_interval_ms = 4;
    */
@@ -770,7 +771,7 @@ export declare type Kick = Message<"lucky.frame.v1.Kick"> & {
   code: CloseCode;
 
   /**
-   * Text for developers. For CLIENT_TOO_OLD: the operator's text for the user.
+   * Text for developers, at most 512 characters. For CLIENT_TOO_OLD: the operator's text for the user.
    *
    * @generated from field: string text = 2;
    */
@@ -791,7 +792,8 @@ export declare type Kick = Message<"lucky.frame.v1.Kick"> & {
   retryAfterMs: bigint;
 
   /**
-   * For CLIENT_TOO_OLD: address of a newer client; empty: not configured. For other codes: empty.
+   * For CLIENT_TOO_OLD: address of a newer client, https or http, at most 2,048 characters; empty: not
+   * configured. For other codes: empty.
    *
    * @generated from field: string upgrade_url = 5;
    */
@@ -1067,7 +1069,7 @@ export enum CloseCode {
   RATE_LIMITED = 4007,
 
   /**
-   * No frame arrived for two heartbeat intervals.
+   * No frame arrived for two heartbeat intervals. Reconnect.
    *
    * @generated from enum value: CLOSE_CODE_HEARTBEAT_TIMEOUT = 4008;
    */

@@ -277,7 +277,7 @@ type Device struct {
 	// Kind of device.
 	DeviceClass DeviceClass `protobuf:"varint,2,opt,name=device_class,json=deviceClass,proto3,enum=lucky.auth.v1.DeviceClass" json:"device_class,omitempty"`
 	// Name to show in the list of devices, and before a QR login is confirmed; at most 64 characters.
-	// Control characters and characters that change the direction of text are refused.
+	// Empty: none.
 	DeviceName string `protobuf:"bytes,3,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
 	// Version of the client, at most 32 characters; empty: not known.
 	ClientVersion string `protobuf:"bytes,4,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`

@@ -33,8 +33,8 @@ const (
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
 	// internal: a fault of the server. The cause is only in its log.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 1
-	// invalid_argument: a field breaks a constraint. The detail names the field, the text the
-	// constraint.
+	// invalid_argument: a field breaks a constraint, or the request cannot be decoded or is too large.
+	// The detail names the field, the text the constraint.
 	ErrorReason_ERROR_REASON_INVALID_ARGUMENT ErrorReason = 2
 	// unauthenticated: no token, or one that is malformed, forged or meant for another service.
 	ErrorReason_ERROR_REASON_TOKEN_INVALID ErrorReason = 3
@@ -75,7 +75,9 @@ const (
 	ErrorReason_ERROR_REASON_KEY_REUSED ErrorReason = 19
 	// failed_precondition: the group is full, or a user to be added is in the maximum number of groups.
 	ErrorReason_ERROR_REASON_GROUP_FULL ErrorReason = 20
-	// unimplemented: no such method, or one that cannot be called here.
+	// unimplemented: no such method, or one that cannot be called here or not in this way: by another
+	// HTTP method than POST, with another content type, or with a compressed request. A health check of
+	// a service that is not served here has the code not_found.
 	ErrorReason_ERROR_REASON_METHOD_NOT_FOUND ErrorReason = 21
 	// already_exists: the user name can be mistaken for one that is taken.
 	ErrorReason_ERROR_REASON_USER_NAME_CONFUSABLE ErrorReason = 22
@@ -119,6 +121,11 @@ const (
 	// permission_denied: an access token is not enough for the call. It needs a Proof, or a Proof of
 	// another kind; the text says which.
 	ErrorReason_ERROR_REASON_PROOF_REQUIRED ErrorReason = 38
+	// deadline_exceeded: the call, or its request, took longer than its deadline. The server may have
+	// carried it out.
+	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 39
+	// canceled: the caller cancelled the call, or disconnected. The server may have carried it out.
+	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 40
 )
 
 // Enum value maps for ErrorReason.
@@ -163,6 +170,8 @@ var (
 		36: "ERROR_REASON_DEVICE_LIMIT_REACHED",
 		37: "ERROR_REASON_LAST_ADMIN",
 		38: "ERROR_REASON_PROOF_REQUIRED",
+		39: "ERROR_REASON_DEADLINE_EXCEEDED",
+		40: "ERROR_REASON_CANCELED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -204,6 +213,8 @@ var (
 		"ERROR_REASON_DEVICE_LIMIT_REACHED":   36,
 		"ERROR_REASON_LAST_ADMIN":             37,
 		"ERROR_REASON_PROOF_REQUIRED":         38,
+		"ERROR_REASON_DEADLINE_EXCEEDED":      39,
+		"ERROR_REASON_CANCELED":               40,
 	}
 )
 
@@ -308,7 +319,7 @@ const file_lucky_error_v1_error_proto_rawDesc = "" +
 	"\vErrorDetail\x123\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1b.lucky.error.v1.ErrorReasonR\x06reason\x12$\n" +
 	"\x0eretry_after_ms\x18\x02 \x01(\x03R\fretryAfterMs\x12\x14\n" +
-	"\x05field\x18\x03 \x01(\tR\x05field*\xa5\n" +
+	"\x05field\x18\x03 \x01(\tR\x05field*\xe4\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -350,7 +361,9 @@ const file_lucky_error_v1_error_proto_rawDesc = "" +
 	"\x1dERROR_REASON_DEVICE_NOT_FOUND\x10#\x12%\n" +
 	"!ERROR_REASON_DEVICE_LIMIT_REACHED\x10$\x12\x1b\n" +
 	"\x17ERROR_REASON_LAST_ADMIN\x10%\x12\x1f\n" +
-	"\x1bERROR_REASON_PROOF_REQUIRED\x10&B\\\n" +
+	"\x1bERROR_REASON_PROOF_REQUIRED\x10&\x12\"\n" +
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10'\x12\x19\n" +
+	"\x15ERROR_REASON_CANCELED\x10(B\\\n" +
 	"\x11im.lucky.error.v1P\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/error/v1;errorv1\xa2\x02\x03LKYb\x06proto3"
 
 var (

@@ -292,7 +292,7 @@ const (
 	CloseCode_CLOSE_CODE_TOKEN_EXPIRED CloseCode = 4004
 	// The rate limit of the session was exceeded. Reconnect after a back-off.
 	CloseCode_CLOSE_CODE_RATE_LIMITED CloseCode = 4007
-	// No frame arrived for two heartbeat intervals.
+	// No frame arrived for two heartbeat intervals. Reconnect.
 	CloseCode_CLOSE_CODE_HEARTBEAT_TIMEOUT CloseCode = 4008
 	// The instance stops. Reconnect.
 	CloseCode_CLOSE_CODE_MOVE CloseCode = 4009
@@ -613,8 +613,7 @@ type ClientFrame_Rpc struct {
 }
 
 type ClientFrame_Heartbeat struct {
-	// The device is alive. The answer is a Heartbeat. Sent after half of heartbeat_interval_ms
-	// without any other frame to the server.
+	// The device is alive. The answer is a Heartbeat. See heartbeat_interval_ms of Welcome.
 	Heartbeat *Heartbeat `protobuf:"bytes,6,opt,name=heartbeat,proto3,oneof"`
 }
 
@@ -895,16 +894,17 @@ func (*ServerFrame_TokenExpiring) isServerFrame_Kind() {}
 
 func (*ServerFrame_SecurityNotice) isServerFrame_Kind() {}
 
-// Opens a session.
+// Opens a session. A Hello that breaks a constraint closes it with PROTOCOL_ERROR.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The access token; user and device are taken from it.
 	AccessToken string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
-	// Version of the client: numbers with dots, such as 2.14.0; at most 64 characters. Empty: not known.
-	// The operator may require a minimum version of a client_name: older ones get CLIENT_TOO_OLD.
+	// Version of the client: numbers with dots, such as 2.14.0, then optionally - or + and more, which is
+	// not compared, such as 2.14.0-beta.3; at most 64 characters. Empty: not known. The operator may
+	// require a minimum version of a client_name: older ones get CLIENT_TOO_OLD.
 	ClientVersion string `protobuf:"bytes,2,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`
-	// Name of the client, the same in all its versions, such as acme-ios; at most 64 characters. Empty:
-	// not known.
+	// Name of the client, the same in all its versions, such as acme-ios: at most 64 characters of
+	// A-Z a-z 0-9 . _ - Empty: not known.
 	ClientName string `protobuf:"bytes,3,opt,name=client_name,json=clientName,proto3" json:"client_name,omitempty"`
 	// Revision of the protocol that the client was written for; this file is revision 1. 0 counts as 1.
 	// The server accepts every revision from the operator's minimum on, also later ones than its own.
@@ -1001,8 +1001,9 @@ type Welcome struct {
 	UserId int64 `protobuf:"varint,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// The device of the token.
 	DeviceId string `protobuf:"bytes,3,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
-	// Maximum interval between frames of the device, milliseconds. The server closes the session
-	// after two intervals without a frame.
+	// The device sends Heartbeat when it has sent no other frame for half of this interval, milliseconds. A
+	// side that has received no frame for two intervals closes the session; the server with
+	// HEARTBEAT_TIMEOUT.
 	HeartbeatIntervalMs int64 `protobuf:"varint,4,opt,name=heartbeat_interval_ms,json=heartbeatIntervalMs,proto3" json:"heartbeat_interval_ms,omitempty"`
 	// The server's clock, milliseconds since the Unix epoch.
 	ServerTimeMs int64 `protobuf:"varint,5,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
@@ -1834,13 +1835,14 @@ type Kick struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Reason. The close of the WebSocket carries the same number.
 	Code CloseCode `protobuf:"varint,1,opt,name=code,proto3,enum=lucky.frame.v1.CloseCode" json:"code,omitempty"`
-	// Text for developers. For CLIENT_TOO_OLD: the operator's text for the user.
+	// Text for developers, at most 512 characters. For CLIENT_TOO_OLD: the operator's text for the user.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	// Action of the client. It follows from the range of the code.
 	Action ReconnectAction `protobuf:"varint,3,opt,name=action,proto3,enum=lucky.frame.v1.ReconnectAction" json:"action,omitempty"`
 	// Shortest delay before a reconnect, milliseconds, in addition to the back-off. 0: none.
 	RetryAfterMs int64 `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
-	// For CLIENT_TOO_OLD: address of a newer client; empty: not configured. For other codes: empty.
+	// For CLIENT_TOO_OLD: address of a newer client, https or http, at most 2,048 characters; empty: not
+	// configured. For other codes: empty.
 	UpgradeUrl    string `protobuf:"bytes,5,opt,name=upgrade_url,json=upgradeUrl,proto3" json:"upgrade_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1990,15 +1992,15 @@ const file_lucky_frame_v1_frame_proto_rawDesc = "" +
 	" \x01(\v2\x14.lucky.frame.v1.MoveH\x00R\x04move\x12F\n" +
 	"\x0etoken_expiring\x18\v \x01(\v2\x1d.lucky.frame.v1.TokenExpiringH\x00R\rtokenExpiring\x12I\n" +
 	"\x0fsecurity_notice\x18\f \x01(\v2\x1e.lucky.frame.v1.SecurityNoticeH\x00R\x0esecurityNoticeB\x06\n" +
-	"\x04kind\"\xf9\x01\n" +
+	"\x04kind\"\x83\x02\n" +
 	"\x05Hello\x12!\n" +
-	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12%\n" +
-	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\x12\x1f\n" +
-	"\vclient_name\x18\x03 \x01(\tR\n" +
-	"clientName\x12+\n" +
-	"\x11protocol_revision\x18\x04 \x01(\x05R\x10protocolRevision\x12#\n" +
-	"\rcontent_kinds\x18\x05 \x03(\x05R\fcontentKinds\x123\n" +
-	"\bfeatures\x18\x06 \x03(\x0e2\x17.lucky.frame.v1.FeatureR\bfeatures\"\xf3\x02\n" +
+	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12'\n" +
+	"\x0eclient_version\x18\x02 \x01(\tB\x00R\rclientVersion\x12!\n" +
+	"\vclient_name\x18\x03 \x01(\tB\x00R\n" +
+	"clientName\x12-\n" +
+	"\x11protocol_revision\x18\x04 \x01(\x05B\x00R\x10protocolRevision\x12%\n" +
+	"\rcontent_kinds\x18\x05 \x03(\x05B\x00R\fcontentKinds\x125\n" +
+	"\bfeatures\x18\x06 \x03(\x0e2\x17.lucky.frame.v1.FeatureB\x00R\bfeatures\"\xf3\x02\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +

@@ -708,7 +708,7 @@ func (x *RemoveMemberRequest) GetUserId() int64 {
 // Response of RemoveMember.
 type RemoveMemberResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The group after the change.
+	// The group after the change. To a caller who has left: the group as of the leaving.
 	Group         *Group `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1630,7 +1630,7 @@ var File_lucky_message_v1_content_proto protoreflect.FileDescriptor
 
 const file_lucky_message_v1_content_proto_rawDesc = "" +
 	"\n" +
-	"\x1elucky/message/v1/content.proto\x12\x10lucky.message.v1\"\x98\x06\n" +
+	"\x1elucky/message/v1/content.proto\x12\x10lucky.message.v1\"\x9c\x06\n" +
 	"\aContent\x12,\n" +
 	"\x04text\x18\x01 \x01(\v2\x16.lucky.message.v1.TextH\x00R\x04text\x12/\n" +
 	"\x05image\x18\x02 \x01(\v2\x17.lucky.message.v1.ImageH\x00R\x05image\x12/\n" +
@@ -1642,9 +1642,9 @@ const file_lucky_message_v1_content_proto_rawDesc = "" +
 	"\fcontact_card\x18\b \x01(\v2\x1d.lucky.message.v1.ContactCardH\x00R\vcontactCard\x12N\n" +
 	"\x10group_invitation\x18\t \x01(\v2!.lucky.message.v1.GroupInvitationH\x00R\x0fgroupInvitation\x12B\n" +
 	"\fjoin_request\x18\n" +
-	" \x01(\v2\x1d.lucky.message.v1.JoinRequestH\x00R\vjoinRequest\x12)\n" +
-	"\x03tip\x18\v \x01(\v2\x15.lucky.message.v1.TipH\x00R\x03tip\x12?\n" +
-	"\vcall_record\x18\f \x01(\v2\x1c.lucky.message.v1.CallRecordH\x00R\n" +
+	" \x01(\v2\x1d.lucky.message.v1.JoinRequestH\x00R\vjoinRequest\x12+\n" +
+	"\x03tip\x18\v \x01(\v2\x15.lucky.message.v1.TipB\x00H\x00R\x03tip\x12A\n" +
+	"\vcall_record\x18\f \x01(\v2\x1c.lucky.message.v1.CallRecordB\x00H\x00R\n" +
 	"callRecord\x122\n" +
 	"\x06custom\x18\r \x01(\v2\x18.lucky.message.v1.CustomH\x00R\x06custom\x12%\n" +
 	"\rfallback_text\x18d \x01(\tB\x00R\ffallbackTextB\b\n" +

@@ -93,13 +93,15 @@ type AuthServiceClient interface {
 	GetPublicKey(context.Context, *connect.Request[v1.GetPublicKeyRequest]) (*connect.Response[v1.GetPublicKeyResponse], error)
 	// Creates an account. Retries are deduplicated for a day: a call with a known
 	// client_registration_id and the same names and password returns the first answer and creates
-	// nothing; with other content it fails with KEY_REUSED. Fails with USER_NAME_TAKEN,
+	// nothing; with other content it fails with KEY_REUSED. Such a call counts as an attempt to log in,
+	// so it can also fail with ACCOUNT_LOCKED or RATE_LIMITED. Fails with USER_NAME_TAKEN,
 	// USER_NAME_CONFUSABLE, PASSWORD_WEAK or ENCRYPTION_INVALID.
 	Register(context.Context, *connect.Request[v1.RegisterRequest]) (*connect.Response[v1.RegisterResponse], error)
 	// Logs a device in. Fails with CREDENTIALS_INVALID, in the same time and with the same text
 	// whether the user name or the password is wrong; with the right password also with
 	// ACCOUNT_LOCKED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. Failures throttle further attempts on
-	// the account and from the address, with a growing back-off.
+	// the account and from the address, with a growing back-off. A retry after a lost answer is another
+	// login of the same device and ends the lost one.
 	Login(context.Context, *connect.Request[v1.LoginRequest]) (*connect.Response[v1.LoginResponse], error)
 	// Exchanges a refresh token for new tokens (rotation): the old refresh token is used up. Reuse of a
 	// used token revokes the whole login, because the token may be stolen. One exception makes a retry
@@ -110,34 +112,42 @@ type AuthServiceClient interface {
 	// draw on the small budget of credentials: many devices behind one address renew their tokens.
 	Refresh(context.Context, *connect.Request[v1.RefreshRequest]) (*connect.Response[v1.RefreshResponse], error)
 	// Ends the caller's login: its refresh token becomes invalid, and its sessions close within a
-	// second.
+	// second. A repeat fails with TOKEN_REVOKED, which means that the login has ended.
 	Logout(context.Context, *connect.Request[v1.LogoutRequest]) (*connect.Response[v1.LogoutResponse], error)
 	// Returns the public keys that verify access tokens, as a JSON Web Key Set.
 	GetJwks(context.Context, *connect.Request[v1.GetJwksRequest]) (*connect.Response[v1.GetJwksResponse], error)
 	// Creates an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
 	// SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
 	// ENCRYPTION_INVALID. After USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID the code is still
-	// valid for a retry.
+	// valid for a retry. After a lost answer a repeat fails with SMS_CODE_INVALID when the account was
+	// created, because the code is used up: the client then logs in, with Login if the account has a
+	// password, or with LoginBySmsCode and a code of purpose LOGIN. Only if that fails, it registers with
+	// another code.
 	RegisterByPhone(context.Context, *connect.Request[v1.RegisterByPhoneRequest]) (*connect.Response[v1.RegisterByPhoneResponse], error)
 	// Sends a code to a phone number: 6 digits, valid for one purpose, one use and 5 minutes. An
 	// older code of the same purpose becomes invalid. The answer does not depend on whether the
 	// number belongs to an account. Purposes BIND and PROVE need an access token, and only the caller
 	// can use the code. PROVE is sent only to the number of the caller's account. Fails with
 	// PHONE_INVALID (also for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the
-	// resend interval, or when a budget of the number, the address or the day is used up.
+	// resend interval, or when a budget of the number, the address or the day is used up. A repeat within
+	// the resend interval sends nothing, and the first code stays valid.
 	SendSmsCode(context.Context, *connect.Request[v1.SendSmsCodeRequest]) (*connect.Response[v1.SendSmsCodeResponse], error)
 	// Logs a device in by a code of purpose LOGIN. Fails with SMS_CODE_INVALID (also when no account
-	// has the number), SMS_CODE_EXHAUSTED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED.
+	// has the number), SMS_CODE_EXHAUSTED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. The code is used up:
+	// after a lost answer the client requests another one.
 	LoginBySmsCode(context.Context, *connect.Request[v1.LoginBySmsCodeRequest]) (*connect.Response[v1.LoginBySmsCodeResponse], error)
 	// Changes the password, or sets the first password of an account that logs in by phone only. An
 	// access token is not enough: the caller proves itself by the old password, or without one by a
 	// code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
 	// ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID.
-	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry.
+	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A repeat of a call
+	// that took effect fails with CREDENTIALS_INVALID or SMS_CODE_INVALID. After a lost answer the client
+	// tries the new password as the old one.
 	ChangePassword(context.Context, *connect.Request[v1.ChangePasswordRequest]) (*connect.Response[v1.ChangePasswordResponse], error)
 	// Sets a new password by a code of purpose RESET. All logins of the user end. Fails with
 	// SMS_CODE_INVALID (also when no account has the number), SMS_CODE_EXHAUSTED, PASSWORD_WEAK or
-	// ENCRYPTION_INVALID.
+	// ENCRYPTION_INVALID. The code is used up: after a lost answer the client tries Login with the new
+	// password before it requests another code.
 	ResetPassword(context.Context, *connect.Request[v1.ResetPasswordRequest]) (*connect.Response[v1.ResetPasswordResponse], error)
 	// Binds a phone number to the caller's account, or replaces it, by a code of purpose BIND sent to
 	// the new number. An access token is not enough: the caller proves itself by the password, or
@@ -145,11 +155,12 @@ type AuthServiceClient interface {
 	// credential, like a password: a replacement ends all other logins of the user, because the old
 	// number may belong to another person now. The account's first number ends no login. In both
 	// cases the user's devices receive a SecurityNotice. Binding the same number again changes
-	// nothing. Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
+	// nothing. The code is used up: after a lost answer GetMyProfile tells whether the number is bound.
+	// Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
 	// ACCOUNT_LOCKED or ENCRYPTION_INVALID. Among these errors, PHONE_TAKEN alone uses the codes up.
 	BindPhone(context.Context, *connect.Request[v1.BindPhoneRequest]) (*connect.Response[v1.BindPhoneResponse], error)
 	// Starts a login by QR code for the calling device, which shows the code. It is valid for two
-	// minutes.
+	// minutes. A retry starts another one.
 	CreateQrLogin(context.Context, *connect.Request[v1.CreateQrLoginRequest]) (*connect.Response[v1.CreateQrLoginResponse], error)
 	// Streams the state of a QR login to the device that created it: the current state at once, then
 	// each change, until it is confirmed, refused or expired. The tokens are returned once, here or by
@@ -168,21 +179,24 @@ type AuthServiceClient interface {
 	// caller adds a proof. The new login ends when the login that confirmed it ends for any reason
 	// (logout, revocation, a new password, expiry, reuse of its refresh token), unless KeepQrLogin has
 	// made it independent. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP,
-	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says.
+	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A repeat is harmless: it changes nothing.
+	// After RefuseQrLogin it fails with QR_LOGIN_STEP.
 	ConfirmQrLogin(context.Context, *connect.Request[v1.ConfirmQrLoginRequest]) (*connect.Response[v1.ConfirmQrLoginResponse], error)
 	// Refuses the device that shows the code. Only the phone that scanned the code may call it. It needs
-	// no proof. Fails like ConfirmQrLogin.
+	// no proof. Fails like ConfirmQrLogin. A repeat is harmless: it changes nothing. After ConfirmQrLogin
+	// it fails with QR_LOGIN_STEP.
 	RefuseQrLogin(context.Context, *connect.Request[v1.RefuseQrLoginRequest]) (*connect.Response[v1.RefuseQrLoginResponse], error)
 	// Makes the calling login by QR code independent: it no longer ends with the login that confirmed
 	// it. The proof is the password, or a code of purpose PROVE for an account without a password; a
-	// refresh token is not accepted. Changes nothing for a login that depends on no other. Fails as
-	// Proof says.
+	// refresh token is not accepted. Changes nothing for a login that depends on no other, so a repeat is
+	// harmless. Fails as Proof says.
 	KeepQrLogin(context.Context, *connect.Request[v1.KeepQrLoginRequest]) (*connect.Response[v1.KeepQrLoginResponse], error)
 	// Deletes the caller's account: all logins end, personal data is erased, and the name becomes
 	// free. Messages stay, with a deleted user as their sender. The deletion is final, so an access
 	// token is not enough: the caller proves itself by the password, or without one by a code of
 	// purpose PROVE. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID,
-	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN.
+	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A repeat fails with TOKEN_REVOKED, which after
+	// a lost answer means that the account is deleted.
 	DeleteAccount(context.Context, *connect.Request[v1.DeleteAccountRequest]) (*connect.Response[v1.DeleteAccountResponse], error)
 }
 
@@ -451,13 +465,15 @@ type AuthServiceHandler interface {
 	GetPublicKey(context.Context, *connect.Request[v1.GetPublicKeyRequest]) (*connect.Response[v1.GetPublicKeyResponse], error)
 	// Creates an account. Retries are deduplicated for a day: a call with a known
 	// client_registration_id and the same names and password returns the first answer and creates
-	// nothing; with other content it fails with KEY_REUSED. Fails with USER_NAME_TAKEN,
+	// nothing; with other content it fails with KEY_REUSED. Such a call counts as an attempt to log in,
+	// so it can also fail with ACCOUNT_LOCKED or RATE_LIMITED. Fails with USER_NAME_TAKEN,
 	// USER_NAME_CONFUSABLE, PASSWORD_WEAK or ENCRYPTION_INVALID.
 	Register(context.Context, *connect.Request[v1.RegisterRequest]) (*connect.Response[v1.RegisterResponse], error)
 	// Logs a device in. Fails with CREDENTIALS_INVALID, in the same time and with the same text
 	// whether the user name or the password is wrong; with the right password also with
 	// ACCOUNT_LOCKED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. Failures throttle further attempts on
-	// the account and from the address, with a growing back-off.
+	// the account and from the address, with a growing back-off. A retry after a lost answer is another
+	// login of the same device and ends the lost one.
 	Login(context.Context, *connect.Request[v1.LoginRequest]) (*connect.Response[v1.LoginResponse], error)
 	// Exchanges a refresh token for new tokens (rotation): the old refresh token is used up. Reuse of a
 	// used token revokes the whole login, because the token may be stolen. One exception makes a retry
@@ -468,34 +484,42 @@ type AuthServiceHandler interface {
 	// draw on the small budget of credentials: many devices behind one address renew their tokens.
 	Refresh(context.Context, *connect.Request[v1.RefreshRequest]) (*connect.Response[v1.RefreshResponse], error)
 	// Ends the caller's login: its refresh token becomes invalid, and its sessions close within a
-	// second.
+	// second. A repeat fails with TOKEN_REVOKED, which means that the login has ended.
 	Logout(context.Context, *connect.Request[v1.LogoutRequest]) (*connect.Response[v1.LogoutResponse], error)
 	// Returns the public keys that verify access tokens, as a JSON Web Key Set.
 	GetJwks(context.Context, *connect.Request[v1.GetJwksRequest]) (*connect.Response[v1.GetJwksResponse], error)
 	// Creates an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
 	// SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
 	// ENCRYPTION_INVALID. After USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID the code is still
-	// valid for a retry.
+	// valid for a retry. After a lost answer a repeat fails with SMS_CODE_INVALID when the account was
+	// created, because the code is used up: the client then logs in, with Login if the account has a
+	// password, or with LoginBySmsCode and a code of purpose LOGIN. Only if that fails, it registers with
+	// another code.
 	RegisterByPhone(context.Context, *connect.Request[v1.RegisterByPhoneRequest]) (*connect.Response[v1.RegisterByPhoneResponse], error)
 	// Sends a code to a phone number: 6 digits, valid for one purpose, one use and 5 minutes. An
 	// older code of the same purpose becomes invalid. The answer does not depend on whether the
 	// number belongs to an account. Purposes BIND and PROVE need an access token, and only the caller
 	// can use the code. PROVE is sent only to the number of the caller's account. Fails with
 	// PHONE_INVALID (also for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the
-	// resend interval, or when a budget of the number, the address or the day is used up.
+	// resend interval, or when a budget of the number, the address or the day is used up. A repeat within
+	// the resend interval sends nothing, and the first code stays valid.
 	SendSmsCode(context.Context, *connect.Request[v1.SendSmsCodeRequest]) (*connect.Response[v1.SendSmsCodeResponse], error)
 	// Logs a device in by a code of purpose LOGIN. Fails with SMS_CODE_INVALID (also when no account
-	// has the number), SMS_CODE_EXHAUSTED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED.
+	// has the number), SMS_CODE_EXHAUSTED, ACCOUNT_DISABLED or DEVICE_LIMIT_REACHED. The code is used up:
+	// after a lost answer the client requests another one.
 	LoginBySmsCode(context.Context, *connect.Request[v1.LoginBySmsCodeRequest]) (*connect.Response[v1.LoginBySmsCodeResponse], error)
 	// Changes the password, or sets the first password of an account that logs in by phone only. An
 	// access token is not enough: the caller proves itself by the old password, or without one by a
 	// code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
 	// ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID.
-	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry.
+	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A repeat of a call
+	// that took effect fails with CREDENTIALS_INVALID or SMS_CODE_INVALID. After a lost answer the client
+	// tries the new password as the old one.
 	ChangePassword(context.Context, *connect.Request[v1.ChangePasswordRequest]) (*connect.Response[v1.ChangePasswordResponse], error)
 	// Sets a new password by a code of purpose RESET. All logins of the user end. Fails with
 	// SMS_CODE_INVALID (also when no account has the number), SMS_CODE_EXHAUSTED, PASSWORD_WEAK or
-	// ENCRYPTION_INVALID.
+	// ENCRYPTION_INVALID. The code is used up: after a lost answer the client tries Login with the new
+	// password before it requests another code.
 	ResetPassword(context.Context, *connect.Request[v1.ResetPasswordRequest]) (*connect.Response[v1.ResetPasswordResponse], error)
 	// Binds a phone number to the caller's account, or replaces it, by a code of purpose BIND sent to
 	// the new number. An access token is not enough: the caller proves itself by the password, or
@@ -503,11 +527,12 @@ type AuthServiceHandler interface {
 	// credential, like a password: a replacement ends all other logins of the user, because the old
 	// number may belong to another person now. The account's first number ends no login. In both
 	// cases the user's devices receive a SecurityNotice. Binding the same number again changes
-	// nothing. Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
+	// nothing. The code is used up: after a lost answer GetMyProfile tells whether the number is bound.
+	// Fails with SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PHONE_TAKEN, CREDENTIALS_INVALID,
 	// ACCOUNT_LOCKED or ENCRYPTION_INVALID. Among these errors, PHONE_TAKEN alone uses the codes up.
 	BindPhone(context.Context, *connect.Request[v1.BindPhoneRequest]) (*connect.Response[v1.BindPhoneResponse], error)
 	// Starts a login by QR code for the calling device, which shows the code. It is valid for two
-	// minutes.
+	// minutes. A retry starts another one.
 	CreateQrLogin(context.Context, *connect.Request[v1.CreateQrLoginRequest]) (*connect.Response[v1.CreateQrLoginResponse], error)
 	// Streams the state of a QR login to the device that created it: the current state at once, then
 	// each change, until it is confirmed, refused or expired. The tokens are returned once, here or by
@@ -526,21 +551,24 @@ type AuthServiceHandler interface {
 	// caller adds a proof. The new login ends when the login that confirmed it ends for any reason
 	// (logout, revocation, a new password, expiry, reuse of its refresh token), unless KeepQrLogin has
 	// made it independent. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP,
-	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says.
+	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A repeat is harmless: it changes nothing.
+	// After RefuseQrLogin it fails with QR_LOGIN_STEP.
 	ConfirmQrLogin(context.Context, *connect.Request[v1.ConfirmQrLoginRequest]) (*connect.Response[v1.ConfirmQrLoginResponse], error)
 	// Refuses the device that shows the code. Only the phone that scanned the code may call it. It needs
-	// no proof. Fails like ConfirmQrLogin.
+	// no proof. Fails like ConfirmQrLogin. A repeat is harmless: it changes nothing. After ConfirmQrLogin
+	// it fails with QR_LOGIN_STEP.
 	RefuseQrLogin(context.Context, *connect.Request[v1.RefuseQrLoginRequest]) (*connect.Response[v1.RefuseQrLoginResponse], error)
 	// Makes the calling login by QR code independent: it no longer ends with the login that confirmed
 	// it. The proof is the password, or a code of purpose PROVE for an account without a password; a
-	// refresh token is not accepted. Changes nothing for a login that depends on no other. Fails as
-	// Proof says.
+	// refresh token is not accepted. Changes nothing for a login that depends on no other, so a repeat is
+	// harmless. Fails as Proof says.
 	KeepQrLogin(context.Context, *connect.Request[v1.KeepQrLoginRequest]) (*connect.Response[v1.KeepQrLoginResponse], error)
 	// Deletes the caller's account: all logins end, personal data is erased, and the name becomes
 	// free. Messages stay, with a deleted user as their sender. The deletion is final, so an access
 	// token is not enough: the caller proves itself by the password, or without one by a code of
 	// purpose PROVE. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID,
-	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN.
+	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A repeat fails with TOKEN_REVOKED, which after
+	// a lost answer means that the account is deleted.
 	DeleteAccount(context.Context, *connect.Request[v1.DeleteAccountRequest]) (*connect.Response[v1.DeleteAccountResponse], error)
 }
 

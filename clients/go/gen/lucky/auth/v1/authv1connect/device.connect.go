@@ -56,20 +56,22 @@ type DeviceServiceClient interface {
 	// beyond a maximum (200, unless the operator sets another one) a login ends the one that was seen
 	// least recently.
 	ListDevices(context.Context, *connect.Request[v1.ListDevicesRequest]) (*connect.Response[v1.ListDevicesResponse], error)
-	// Renames a device. Fails with DEVICE_NOT_FOUND.
+	// Renames a device. Fails with DEVICE_NOT_FOUND. A repeat is harmless.
 	RenameDevice(context.Context, *connect.Request[v1.RenameDeviceRequest]) (*connect.Response[v1.RenameDeviceResponse], error)
 	// Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
 	// second. The logins that it confirmed by QR code end too. The device may be the calling one. For
 	// another device an access token is not enough, because a stolen one could log out its owner: the
-	// caller adds a proof, and the calling login stays even if the ended one confirmed it. Fails with
-	// DEVICE_NOT_FOUND or as Proof says.
+	// caller adds a proof, and the calling login stays even if the ended one confirmed it. A repeat is
+	// harmless: for a device whose login ended recently, it changes nothing and sends no notice. Fails
+	// with DEVICE_NOT_FOUND, also for a login that ended long ago, or as Proof says.
 	RevokeDevice(context.Context, *connect.Request[v1.RevokeDeviceRequest]) (*connect.Response[v1.RevokeDeviceResponse], error)
 	// Returns the security notices of the caller's account of the last 30 days, newest first, at most the
 	// last 1,000: logins, changed credentials, ended logins. A device that was offline missed their
 	// frames and reads them here.
 	ListSecurityNotices(context.Context, *connect.Request[v1.ListSecurityNoticesRequest]) (*connect.Response[v1.ListSecurityNoticesResponse], error)
 	// Ends all logins of the caller except the calling one. An access token is not enough, see
-	// RevokeDevice. Fails as Proof says.
+	// RevokeDevice. A repeat is harmless: with no other login it changes nothing and sends no notice.
+	// Fails as Proof says.
 	RevokeOtherDevices(context.Context, *connect.Request[v1.RevokeOtherDevicesRequest]) (*connect.Response[v1.RevokeOtherDevicesResponse], error)
 }
 
@@ -157,20 +159,22 @@ type DeviceServiceHandler interface {
 	// beyond a maximum (200, unless the operator sets another one) a login ends the one that was seen
 	// least recently.
 	ListDevices(context.Context, *connect.Request[v1.ListDevicesRequest]) (*connect.Response[v1.ListDevicesResponse], error)
-	// Renames a device. Fails with DEVICE_NOT_FOUND.
+	// Renames a device. Fails with DEVICE_NOT_FOUND. A repeat is harmless.
 	RenameDevice(context.Context, *connect.Request[v1.RenameDeviceRequest]) (*connect.Response[v1.RenameDeviceResponse], error)
 	// Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
 	// second. The logins that it confirmed by QR code end too. The device may be the calling one. For
 	// another device an access token is not enough, because a stolen one could log out its owner: the
-	// caller adds a proof, and the calling login stays even if the ended one confirmed it. Fails with
-	// DEVICE_NOT_FOUND or as Proof says.
+	// caller adds a proof, and the calling login stays even if the ended one confirmed it. A repeat is
+	// harmless: for a device whose login ended recently, it changes nothing and sends no notice. Fails
+	// with DEVICE_NOT_FOUND, also for a login that ended long ago, or as Proof says.
 	RevokeDevice(context.Context, *connect.Request[v1.RevokeDeviceRequest]) (*connect.Response[v1.RevokeDeviceResponse], error)
 	// Returns the security notices of the caller's account of the last 30 days, newest first, at most the
 	// last 1,000: logins, changed credentials, ended logins. A device that was offline missed their
 	// frames and reads them here.
 	ListSecurityNotices(context.Context, *connect.Request[v1.ListSecurityNoticesRequest]) (*connect.Response[v1.ListSecurityNoticesResponse], error)
 	// Ends all logins of the caller except the calling one. An access token is not enough, see
-	// RevokeDevice. Fails as Proof says.
+	// RevokeDevice. A repeat is harmless: with no other login it changes nothing and sends no notice.
+	// Fails as Proof says.
 	RevokeOtherDevices(context.Context, *connect.Request[v1.RevokeOtherDevicesRequest]) (*connect.Response[v1.RevokeOtherDevicesResponse], error)
 }
 

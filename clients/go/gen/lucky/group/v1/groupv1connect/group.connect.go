@@ -52,15 +52,16 @@ const (
 // GroupServiceClient is a client for the lucky.group.v1.GroupService service.
 type GroupServiceClient interface {
 	// Creates a group with the caller as its owner. Retries are deduplicated: a call with a known
-	// client_group_id returns the first answer and creates nothing; with another name or other users it
-	// fails with KEY_REUSED. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or GROUP_FULL.
+	// client_group_id returns the group that the first call created, and creates nothing; with another
+	// name or other users it fails with KEY_REUSED. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or GROUP_FULL.
 	CreateGroup(context.Context, *connect.Request[v1.CreateGroupRequest]) (*connect.Response[v1.CreateGroupResponse], error)
 	// Returns a group that the caller is a member of. Fails with CONVERSATION_NOT_FOUND.
 	GetGroup(context.Context, *connect.Request[v1.GetGroupRequest]) (*connect.Response[v1.GetGroupResponse], error)
 	// Returns the members of a group in pages, by ascending user id. Fails with
 	// CONVERSATION_NOT_FOUND.
 	ListMembers(context.Context, *connect.Request[v1.ListMembersRequest]) (*connect.Response[v1.ListMembersResponse], error)
-	// Adds users. Users who are members already keep their role. Only the owner and admins may call it.
+	// Adds users. Users who are members already keep their role, so a retry is harmless. Only the owner
+	// and admins may call it.
 	// Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND, ACCOUNT_DISABLED or
 	// GROUP_FULL.
 	AddMembers(context.Context, *connect.Request[v1.AddMembersRequest]) (*connect.Response[v1.AddMembersResponse], error)
@@ -152,15 +153,16 @@ func (c *groupServiceClient) RemoveMember(ctx context.Context, req *connect.Requ
 // GroupServiceHandler is an implementation of the lucky.group.v1.GroupService service.
 type GroupServiceHandler interface {
 	// Creates a group with the caller as its owner. Retries are deduplicated: a call with a known
-	// client_group_id returns the first answer and creates nothing; with another name or other users it
-	// fails with KEY_REUSED. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or GROUP_FULL.
+	// client_group_id returns the group that the first call created, and creates nothing; with another
+	// name or other users it fails with KEY_REUSED. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED or GROUP_FULL.
 	CreateGroup(context.Context, *connect.Request[v1.CreateGroupRequest]) (*connect.Response[v1.CreateGroupResponse], error)
 	// Returns a group that the caller is a member of. Fails with CONVERSATION_NOT_FOUND.
 	GetGroup(context.Context, *connect.Request[v1.GetGroupRequest]) (*connect.Response[v1.GetGroupResponse], error)
 	// Returns the members of a group in pages, by ascending user id. Fails with
 	// CONVERSATION_NOT_FOUND.
 	ListMembers(context.Context, *connect.Request[v1.ListMembersRequest]) (*connect.Response[v1.ListMembersResponse], error)
-	// Adds users. Users who are members already keep their role. Only the owner and admins may call it.
+	// Adds users. Users who are members already keep their role, so a retry is harmless. Only the owner
+	// and admins may call it.
 	// Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, USER_NOT_FOUND, ACCOUNT_DISABLED or
 	// GROUP_FULL.
 	AddMembers(context.Context, *connect.Request[v1.AddMembersRequest]) (*connect.Response[v1.AddMembersResponse], error)

@@ -67,7 +67,7 @@ type UserServiceClient interface {
 	// Returns the caller's own profile, with its private fields.
 	GetMyProfile(context.Context, *connect.Request[v1.GetMyProfileRequest]) (*connect.Response[v1.GetMyProfileResponse], error)
 	// Changes the fields that are present. Absent fields are unchanged; a present empty text clears its
-	// field. Returns the caller's profile after the change.
+	// field. Returns the caller's profile after the change. A repeat is harmless.
 	UpdateProfile(context.Context, *connect.Request[v1.UpdateProfileRequest]) (*connect.Response[v1.UpdateProfileResponse], error)
 	// Finds users who allow it in their profile, by a prefix of the user name or by the whole phone
 	// number. Pages of at most 50. An empty answer does not mean that no such user exists.
@@ -189,7 +189,7 @@ type UserServiceHandler interface {
 	// Returns the caller's own profile, with its private fields.
 	GetMyProfile(context.Context, *connect.Request[v1.GetMyProfileRequest]) (*connect.Response[v1.GetMyProfileResponse], error)
 	// Changes the fields that are present. Absent fields are unchanged; a present empty text clears its
-	// field. Returns the caller's profile after the change.
+	// field. Returns the caller's profile after the change. A repeat is harmless.
 	UpdateProfile(context.Context, *connect.Request[v1.UpdateProfileRequest]) (*connect.Response[v1.UpdateProfileResponse], error)
 	// Finds users who allow it in their profile, by a prefix of the user name or by the whole phone
 	// number. Pages of at most 50. An empty answer does not mean that no such user exists.
