@@ -1,3 +1,6 @@
+/** Load of an instance that has no room: no device is sent to it while another one has room. */
+export const FULL_LOAD = 1_000_000_000;
+
 /** One running process of a service. */
 export interface Instance {
   /** Stable name, such as "connect-0"; kept over a restart, never shared by two live processes. */
@@ -8,7 +11,7 @@ export interface Instance {
   readonly address: string;
   /** Address for devices, when it differs; empty for none. */
   readonly publicAddress: string;
-  /** Load for balancing, in the service's own unit (connect: sessions). */
+  /** Load for balancing, in the service's own unit (connect: sessions, or FULL_LOAD). */
   readonly load: number;
 }
 

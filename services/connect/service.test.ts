@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { get } from "node:http";
 import { test } from "node:test";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
+import { FULL_LOAD } from "#platform/registry/registry.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { startConnectHarness } from "../../test/connect/connect-harness.ts";
 import { RawDevice } from "../../test/devices/raw-device.ts";
@@ -212,10 +213,15 @@ test("a stopping instance sends Move to its sessions and closes the ones that st
 });
 
 test("over the bound of sessions an upgrade gets 503, until a session ends", async (t) => {
-  const harness = await startConnectHarness(t, { config: { maxSessions: 1 } });
+  const clock = new ManualClock();
+  const harness = await startConnectHarness(t, { clock, config: { maxSessions: 1 } });
   const ana = await harness.device("1");
   const upgrade = () => statusOfUpgrade(harness.port);
   assert.deepEqual(await upgrade(), [503, "this instance is full; retry soon"]);
+  while ((await harness.registry.instances("connect"))[0]!.load !== FULL_LOAD) {
+    clock.advance(1_000);
+    await ana.roundTrip();
+  }
   await ana.close();
   while ((await upgrade())[0] === 503) await new Promise(setImmediate);
 });

@@ -4,7 +4,7 @@ import { userChannel } from "#platform/channels.ts";
 import { systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
-import type { Lease, Registry } from "#platform/registry/registry.ts";
+import { FULL_LOAD, type Lease, type Registry } from "#platform/registry/registry.ts";
 import { createPlacement } from "./placement.ts";
 
 const log = createLog({ service: "gateway", instanceId: "test", level: "silent" });
@@ -39,6 +39,13 @@ test("the preferred instance comes first, then the least loaded one", async (t) 
   assert.deepEqual(names(await placement.order(undefined)), ["b", "c", "a"]);
   assert.deepEqual(names(await placement.order("a")), ["a", "b", "c"]);
   assert.deepEqual(names(await placement.order("gone")), ["b", "c", "a"]);
+});
+
+test("a full instance comes last, also when it is preferred", async (t) => {
+  const { registry, placement } = await setUp({ a: FULL_LOAD, b: 10, c: 20 });
+  t.after(() => registry.close());
+  assert.deepEqual(names(await placement.order("a")), ["b", "c", "a"]);
+  assert.deepEqual(names(await placement.order(undefined)), ["b", "c", "a"]);
 });
 
 test("a rush of sockets is spread before the instances report their new load", async (t) => {

@@ -1,11 +1,12 @@
 import { userChannel } from "#platform/channels.ts";
 import type { Log } from "#platform/log.ts";
-import type { Instance, Registry } from "#platform/registry/registry.ts";
+import { FULL_LOAD, type Instance, type Registry } from "#platform/registry/registry.ts";
 
 /** Chooses connect instances for sockets. */
 export interface Placement {
   /**
-   * The live connect instances in the order of preference: `preferred` if it is live, then by load.
+   * The live connect instances in the order of preference: `preferred` if it is live and has room,
+   * then by load.
    */
   order(preferred: string | undefined): Promise<Instance[]>;
   /**
@@ -39,10 +40,10 @@ export function createPlacement(options: { registry: Registry; log: Log }): Plac
         if (!instances.some((i) => i.instanceId === instanceId)) sinceReport.delete(instanceId);
       }
       return instances
-        .map((instance) => ({
-          instance,
-          weight: instance.instanceId === preferred ? -1 : loadOf(instance),
-        }))
+        .map((instance) => {
+          const isPreferred = instance.instanceId === preferred && instance.load < FULL_LOAD;
+          return { instance, weight: isPreferred ? -1 : loadOf(instance) };
+        })
         .sort((a, b) => a.weight - b.weight)
         .map(({ instance }) => instance);
     },

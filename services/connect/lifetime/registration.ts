@@ -37,9 +37,9 @@ export class Registration {
     this.#lease = await this.#registry.announce({ ...instance, service: "connect", load: 0 }, lost);
   }
 
-  /** Reports the number of sessions as the load. Does nothing before `enter`. */
-  update(sessions: number): void {
-    this.#lease?.update(sessions);
+  /** Reports the load: the number of sessions, or FULL_LOAD. Does nothing before `enter`. */
+  update(load: number): void {
+    this.#lease?.update(load);
   }
 }
 

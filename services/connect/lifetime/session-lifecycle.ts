@@ -3,6 +3,7 @@ import { userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { FULL_LOAD } from "#platform/registry/registry.ts";
 import type { SessionOpener } from "../opening/session-opener.ts";
 import { closeTextOf } from "../socket/close-codes.ts";
 import { Session, type SessionOptions } from "../socket/session.ts";
@@ -21,7 +22,7 @@ export interface SessionLifecycleOptions {
   clock: Clock;
   log: Log;
   metrics: Metrics;
-  config: Omit<SessionOptions, "socket" | "nowMs">;
+  config: Omit<SessionOptions, "socket" | "nowMs"> & { readonly maxSessions: number };
 }
 
 /** Creates a session for every socket, and accounts for its end: metrics, log, registry. */
@@ -81,8 +82,8 @@ export class SessionLifecycle {
   }
 
   #updateCount(): void {
-    const { registration, sessions } = this.#options;
+    const { config, registration, sessions } = this.#options;
     this.#open.set(sessions.size);
-    registration.update(sessions.size);
+    registration.update(sessions.size < config.maxSessions ? sessions.size : FULL_LOAD);
   }
 }
