@@ -9,13 +9,9 @@ import {
   selectReceipts,
 } from "./catch-up/history.ts";
 import { deleteNews, markNews, selectNews, selectUnconfirmed } from "./catch-up/news-rows.ts";
-import { selectSweep, selectVisibleEnds } from "./catch-up/sweep.ts";
+import { changesByUser, selectSweep, selectVisibleEnds } from "./catch-up/sweep.ts";
 import { selectChanged } from "./catch-up/sync.ts";
-import {
-  selectGroups,
-  selectGroupsAndPlaces,
-  selectGroupsAndStates,
-} from "./catch-up/user-groups.ts";
+import { groupsByUser, selectGroups } from "./catch-up/user-groups.ts";
 import { selectMemberships } from "./conversations/conversations.ts";
 import { insertDirects, selectDirects } from "./conversations/directs.ts";
 import {
@@ -55,8 +51,7 @@ const statements = [
   selectEntryRanges,
   selectGroup,
   selectGroups,
-  selectGroupsAndPlaces,
-  selectGroupsAndStates,
+  groupsByUser.withBuckets,
   selectDuplicates,
   selectGroupByKey,
   selectMembers,
@@ -67,6 +62,7 @@ const statements = [
   selectRanges,
   selectReceipts,
   selectSweep,
+  changesByUser.withBuckets,
   selectNews,
   selectUnconfirmed,
   selectVisibleEnds,
@@ -130,7 +126,7 @@ test("pages of Sync and of the log use the indexes on the keys of the caller", a
   assert.match(found.get(selectChanged.name)!, /Index (Only )?Scan using entry_sender/);
   assert.match(found.get(selectAfter.name)!, /Index Cond: .*conversation_id = .*sequence >/);
   assert.match(found.get(selectBefore.name)!, /Index Scan Backward using entry_pkey/);
-  for (const { name } of [selectGroups, selectGroupsAndPlaces, selectGroupsAndStates])
+  for (const { name } of [selectGroups, groupsByUser.withBuckets])
     assert.match(found.get(name)!, /Index Only Scan using member_group/);
   assert.match(found.get(claimOutbox.name)!, /Index Scan using outbox_next/);
   assert.match(found.get(selectDuplicates.name)!, /client_message_id = /);

@@ -3,10 +3,11 @@ import { bucketOf } from "#platform/buckets/bucket.ts";
 import { MAX_LOGS } from "#platform/config/settings.ts";
 import type { Conversations } from "../conversations/conversations.ts";
 import { bigints } from "../log/arrays.ts";
-import type { Database, Statement } from "../log/database.ts";
+import { type Database, type Statement, unreachable } from "../log/database.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
+import { byUser, readByUser } from "../log/moved-rows.ts";
 import { encodePosition, type Position, parsePosition, START } from "../log/positions.ts";
-import type { LogEpoch, MemberNews, News } from "./news.ts";
+import type { ChangedSince, LogEpoch, MemberNews, News } from "./news.ts";
 
 /** The conversations of the users $1 that changed at or after the transaction $2. */
 export const selectSweep: Statement = {
@@ -24,6 +25,8 @@ export const selectSweep: Statement = {
      WHERE CASE WHEN m.left_sequence > 0 THEN m.changed_by ELSE c.changed_by END >= $2::xid8
        AND c.last_sequence > 0`,
 };
+
+export const changesByUser = byUser(selectSweep, ["user_id", "conversation_id", "last_sequence"]);
 
 /** The last sequence that each user $1 may see in the conversation $2. */
 export const selectVisibleEnds: Statement = {
@@ -75,94 +78,138 @@ export interface SweptChanges {
 /**
  * Returns the conversations that changed for the users since a cursor of an earlier sweep, from the
  * news: the cost depends on the number of changed conversations, not on the number of users. The
- * cursor has a position for each database; a database whose position is older than the news, or of
- * another history, selects by users. A database that fails keeps its position. Throws UNAVAILABLE
- * when all fail.
+ * cursor has a position for each database. When a position is older than the news, or of another history,
+ * all databases select by users: a bucket may have moved from that database to another one, where the news
+ * lacks its older changes. A database that fails keeps its position. Throws UNAVAILABLE when all fail.
  */
 export async function sweep(
-  { logs, conversations, news }: SweepDependencies,
+  dependencies: SweepDependencies,
   request: { userIds: readonly string[]; cursor: string },
 ): Promise<SweptChanges> {
+  const { logs, news } = dependencies;
   const positions = request.cursor
     .split(",")
     .slice(0, MAX_LOGS)
     .flatMap((text) => parsePosition(text) ?? []);
+  const isFirst = request.cursor === "";
+  const { results: reads, failures } = await logs.everywhere((db) =>
+    readNews(db, news.get(db)!, { positions, isFirst }),
+  );
+  if (reads.length === 0) throwFirst(failures);
   const users = new Set(request.userIds);
-  const { results, failures } = await logs.everywhere(async (db) => {
-    const source = { db, logs, conversations, news: news.get(db)! };
-    return sweepOne(source, { users, isFirst: request.cursor === "", positions });
-  });
-  if (results.length === 0) throwFirst(failures);
-  const swept = new Set(results.map(({ next }) => next.history));
-  const kept = failures.length > 0 ? positions.filter(({ history }) => !swept.has(history)) : [];
+  const fromNews = await changesFromNews(dependencies, reads, users);
+  const isOld = reads.some(({ changed }) => changed === undefined);
+  const selected = isOld ? await selectByUsers(logs, reads, users) : NOTHING;
+  const unread = new Set([...fromNews.unread, ...selected.unread]);
+  const current = new Set(reads.map(({ next }) => next.history));
+  const kept = failures.length > 0 ? positions.filter(({ history }) => !current.has(history)) : [];
+  // The next sweep repeats this one where conversations could not be read, because they move for example.
+  const next = reads.map((read) => (unread.has(read) ? read.from : read.next));
   return {
-    changes: results.flatMap(({ changes }) => changes),
-    groups: results.flatMap(({ groups }) => groups),
-    memberUserIds: [...new Set(results.flatMap(({ memberUserIds }) => memberUserIds))],
-    databases: results.flatMap(({ epoch }) => epoch ?? []),
-    nextCursor: [...kept, ...results.map(({ next }) => next)].map(encodePosition).join(","),
+    changes: [...fromNews.changes, ...selected.changes],
+    groups: fromNews.groups,
+    memberUserIds: [...new Set(fromNews.memberUserIds)],
+    databases: reads.flatMap(({ epoch }) => epoch ?? []),
+    nextCursor: [...kept, ...next].map(encodePosition).join(","),
   };
 }
 
-/** Changes in one database. */
-interface DatabaseChanges extends Omit<SweptChanges, "nextCursor" | "databases"> {
+/** The news of one database. */
+interface NewsRead {
+  readonly db: Database;
   readonly epoch: LogEpoch | undefined;
+  /** Position of the cursor, or that from which the database is read without one. */
+  readonly from: Position;
   readonly next: Position;
+  /** Undefined when the position is older than the news, or of another history. */
+  readonly changed: ChangedSince | undefined;
 }
 
-async function sweepOne(
-  source: { db: Database; logs: Logs; conversations: Conversations; news: News },
-  request: { users: ReadonlySet<string>; isFirst: boolean; positions: readonly Position[] },
-): Promise<DatabaseChanges> {
-  const { db, logs, conversations, news } = source;
-  const { users, isFirst, positions } = request;
+/** Changes from all databases, and the databases that have to be read again. */
+interface FoundChanges extends Pick<SweptChanges, "changes" | "groups" | "memberUserIds"> {
+  readonly unread: ReadonlySet<NewsRead>;
+}
+
+async function readNews(
+  db: Database,
+  news: News,
+  { positions, isFirst }: { positions: readonly Position[]; isFirst: boolean },
+): Promise<NewsRead> {
   const next = await news.read();
   const { epoch } = news;
-  const from = positions.find(({ history }) => history === next.history);
-  const changed = isFirst || from !== undefined ? news.since(from) : undefined;
-  if (changed === undefined) {
-    const after = from?.change ?? (isFirst ? news.floor : START.change);
-    const changes = await changesOf(db, users, after);
-    return { changes, groups: [], memberUserIds: [], epoch, next };
-  }
-  const joined = changed.members.filter(({ userId }) => users.has(userId));
-  const changes = await visibleEnds(logs, joined);
-  const groups: { groupId: string; lastSequence: bigint }[] = [];
-  let isWhole = true;
-  for (const ids of chunks(changed.conversations.keys(), CHUNK_CONVERSATIONS)) {
-    const { found, failures } = await conversations.kinds(ids);
-    if (failures.length > 0) isWhole = false;
-    for (const [conversationId, { kind, users: both }] of found) {
-      const lastSequence = changed.conversations.get(conversationId)!;
-      if (kind === ConversationKind.GROUP) {
-        groups.push({ groupId: conversationId, lastSequence });
-        continue;
-      }
-      for (const userId of both)
-        if (users.has(userId)) changes.push({ userId, conversationId, lastSequence });
-    }
-  }
-  const memberUserIds = [...new Set(joined.map(({ userId }) => userId))];
-  // The next sweep repeats this one while conversations cannot be read, because they move for example.
-  const kept = from ?? { history: next.history, change: news.floor };
-  return { changes, groups, memberUserIds, epoch, next: isWhole ? next : kept };
+  const { history } = next;
+  const known = positions.find((position) => position.history === history);
+  const changed = isFirst || known !== undefined ? news.since(known) : undefined;
+  const from = known ?? { history, change: isFirst ? news.floor : START.change };
+  return { db, epoch, from, next, changed };
 }
 
-/** Reads the conversations of the users that changed at or after a transaction. Throws UNAVAILABLE. */
-async function changesOf(
-  db: Database,
-  userIds: Iterable<string>,
-  change: string,
-): Promise<Change[]> {
+const NOTHING: FoundChanges = { changes: [], groups: [], memberUserIds: [], unread: new Set() };
+
+/** Changes from the news of the databases whose position is not too old. */
+async function changesFromNews(
+  { logs, conversations }: SweepDependencies,
+  reads: readonly NewsRead[],
+  users: ReadonlySet<string>,
+): Promise<FoundChanges> {
   const changes: Change[] = [];
-  for (const chunk of chunks(userIds, CHUNK_USERS))
-    for (const row of await db.run<ChangeRow>(selectSweep, [bigints(chunk), change]))
-      changes.push(changeOf(row));
-  return changes;
+  const groups: { groupId: string; lastSequence: bigint }[] = [];
+  const memberUserIds: string[] = [];
+  const unread = new Set<NewsRead>();
+  await Promise.all(
+    reads.map(async (read) => {
+      const { changed } = read;
+      if (changed === undefined) return;
+      const joined = changed.members.filter(({ userId }) => users.has(userId));
+      memberUserIds.push(...joined.map(({ userId }) => userId));
+      const { ends, failed } = await visibleEnds(logs, joined);
+      changes.push(...ends);
+      if (failed) unread.add(read);
+      for (const ids of chunks(changed.conversations.keys(), CHUNK_CONVERSATIONS)) {
+        const { found, failures } = await conversations.kinds(ids);
+        if (failures.length > 0) unread.add(read);
+        for (const [conversationId, { kind, users: both }] of found) {
+          const lastSequence = changed.conversations.get(conversationId)!;
+          if (kind === ConversationKind.GROUP) {
+            groups.push({ groupId: conversationId, lastSequence });
+            continue;
+          }
+          for (const userId of both)
+            if (users.has(userId)) changes.push({ userId, conversationId, lastSequence });
+        }
+      }
+    }),
+  );
+  return { changes, groups, memberUserIds, unread };
 }
 
-/** Reads the last sequences that members may see. Throws UNAVAILABLE. */
-async function visibleEnds(logs: Logs, members: readonly MemberNews[]): Promise<Change[]> {
+/** Reads the conversations of the users that changed at or after the positions. */
+async function selectByUsers(
+  logs: Logs,
+  reads: readonly NewsRead[],
+  users: ReadonlySet<string>,
+): Promise<FoundChanges> {
+  const byDatabase = new Map(reads.map((read) => [read.db, read]));
+  const changes: Change[] = [];
+  const unread = new Set<NewsRead>();
+  for (const chunk of chunks(users, CHUNK_USERS)) {
+    const ids = bigints(chunk);
+    const { rows, failed, moved } = await readByUser<ChangeRow>(logs, changesByUser, (db) => {
+      const read = byDatabase.get(db);
+      if (read === undefined) throw unreachable();
+      return [ids, read.from.change];
+    });
+    changes.push(...rows.map(changeOf));
+    for (const read of reads) if (moved || failed.includes(read.db)) unread.add(read);
+  }
+  return { changes, groups: [], memberUserIds: [], unread };
+}
+
+/** Reads the last sequences that members may see; `failed`: those of some members are missing. */
+async function visibleEnds(
+  logs: Logs,
+  members: readonly MemberNews[],
+): Promise<{ ends: Change[]; failed: boolean }> {
   const { results, failures } = await logs.spread(
     members,
     ({ groupId }) => bucketOf(groupId),
@@ -172,8 +219,7 @@ async function visibleEnds(logs: Logs, members: readonly MemberNews[]): Promise<
         bigints(theirs.map(({ groupId }) => groupId)),
       ]),
   );
-  throwFirst(failures);
-  return results.flat().map(changeOf);
+  return { ends: results.flat().map(changeOf), failed: failures.length > 0 };
 }
 
 interface ChangeRow {

@@ -29,7 +29,7 @@ async function locked(work: (logs: LockedLog[]) => Promise<unknown>): Promise<vo
 }
 
 /** Moves a bucket, and dies before the source's rows are deleted. */
-async function startMove(bucket: number) {
+async function startMove(bucket: number, fenced = async () => {}) {
   const moving = locked((all) =>
     moveBuckets({
       from: all[SOURCE]!,
@@ -37,7 +37,8 @@ async function startMove(bucket: number) {
       buckets: [bucket],
       signal,
       log: quiet,
-      onStep(step) {
+      async onStep(step) {
+        if (step === "fenced") await fenced();
         if (step === "switched") throw new Error("killed");
       },
     }),
@@ -102,4 +103,36 @@ test("a group that has moved counts once, and former members are not found in ol
     [2, 0],
   );
   await resume();
+});
+
+test("a sweep with an old cursor finds no old rows, and repeats what may be missing", async (t) => {
+  const stand = new Stand(t, logs);
+  const one = await stand.server();
+  const pair = (peer: number) => bucketOfPair("5", String(peer));
+  const [moved] = inDatabase(SOURCE, pair) as [string];
+  const [other] = inDatabase(TARGET, pair) as [string];
+  await one.append(say("5", moved, "a"), say("5", other, "a"), say("5", moved, "b"));
+  // A cursor of a history that no database has.
+  const sweep = async (cursor = "restored.7") => {
+    const { changes, nextCursor } = await one.ingress.sweep({ userIds: ["5"], cursor });
+    const ends = changes.map(({ lastSequence }) => Number(lastSequence)).sort();
+    return { ends, nextCursor };
+  };
+  let cursor = "";
+  await startMove(bucketOfPair("5", moved), async () => {
+    const { ends, nextCursor } = await sweep();
+    assert.deepEqual(ends, [1, 2]);
+    // The bucket is in no database: its rows may be missing.
+    assert.match(nextCursor, /^[\w-]+\.0,[\w-]+\.0,[\w-]+\.0$/);
+    cursor = nextCursor;
+  });
+  stand.clock.advance(5_000);
+  await one.messages("5").sync({});
+  await one.append(say("5", moved, "c"));
+  const { ends, nextCursor } = await sweep(cursor);
+  assert.deepEqual(ends, [1, 3]);
+  assert.doesNotMatch(nextCursor, /\.0(,|$)/);
+  assert.deepEqual((await sweep()).ends, [1, 3]);
+  await resume();
+  assert.deepEqual((await sweep()).ends, [1, 3]);
 });
