@@ -1,4 +1,5 @@
 import { type DescMethod, type Message, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import { SERVICES } from "#platform/rpc/contract.ts";
 import { nameOf } from "../attack/method-calls.ts";
 import { requestsFor } from "../attack/requests.ts";
@@ -7,9 +8,9 @@ import { mutate, type Random } from "./random.ts";
 /** Methods that end the attacker's own login: later inputs would only be refused. */
 const ENDS_LOGIN = /\/(Logout|RevokeDevice|RevokeOtherDevices|DeleteAccount)$/;
 
-const METHODS = SERVICES.flatMap((service) => service.methods).filter(
-  (method) => !ENDS_LOGIN.test(nameOf(method)),
-);
+const METHODS = [...SERVICES, ServerReflection]
+  .flatMap((service) => service.methods)
+  .filter((method) => !ENDS_LOGIN.test(nameOf(method)));
 
 export type Format = "proto" | "json";
 
