@@ -6,7 +6,8 @@ import { gzip } from "node:zlib";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { cutUnread } from "#platform/rpc/serving/answer-timeout.ts";
-import type { AnswerPage, NodeRequest, NodeResponse } from "#platform/rpc/serving/error-answer.ts";
+import type { NodeRequest, NodeResponse } from "#platform/rpc/serving/error-answer.ts";
+import type { AnswerPage } from "#platform/rpc/serving/handler.ts";
 import { PAGE_FILES, type PageFile } from "./page-files.ts";
 
 /** Path of the pages. */
