@@ -67,7 +67,7 @@ test("a token that another caller has exchanged is not exchanged twice", async (
 });
 
 test("an exchange without an answer is retried with the same token, well within the grace time", async () => {
-  const { clock, keeper, exchanged } = setUp([LOST, LOST]);
+  const { clock, keeper, exchanged } = setUp([LOST, ErrorReason.DEADLINE_EXCEEDED]);
   const startedAtMs = clock.now();
   const [one, other] = await ended(
     clock,

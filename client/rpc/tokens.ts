@@ -120,7 +120,8 @@ export class TokenKeeper {
         return await exchange(old.refreshToken);
       } catch (cause) {
         const error = LuckyError.from(cause);
-        const lost = error.reason === ErrorReason.UNAVAILABLE;
+        const { UNAVAILABLE, DEADLINE_EXCEEDED } = ErrorReason;
+        const lost = error.reason === UNAVAILABLE || error.reason === DEADLINE_EXCEEDED;
         if (!lost || retries === EXCHANGE_RETRIES) throw error;
         await pause(clock, backoff.next());
         if (this.#tokens !== old) throw error;
