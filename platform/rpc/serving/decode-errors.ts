@@ -1,4 +1,4 @@
-import type { DescMessage } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -31,24 +31,28 @@ export const markDecoded: Interceptor = (next) => (request) => {
   request.contextValues.set(decoded, true);
   if (signal.aborted) throw toPublicError(signal.reason, signal);
   if (!request.stream) return next(request);
-  return next({ ...request, message: decodable(request.method.input, request.message) });
+  return next({ ...request, message: decodable(request.method, request.message) });
 };
 
-/** The only message of a request: no method takes a stream. */
-async function* decodable<T>(schema: DescMessage, messages: AsyncIterable<T>) {
+async function* decodable<T>(
+  { input, methodKind }: DescMethod,
+  messages: AsyncIterable<T>,
+): AsyncGenerator<T> {
+  // The library would call a request of no message, or of several, unimplemented.
+  const single = methodKind === "server_streaming";
   let count = 0;
   try {
     for await (const message of messages) {
-      if (++count > 1) throw undecodable(schema);
+      if (++count > 1 && single) throw undecodable(input);
       yield message;
     }
   } catch (cause) {
     const { code } = ConnectError.from(cause);
     const isClear = reasonOf(cause) !== ErrorReason.UNSPECIFIED;
     if (isClear || (code !== Code.Internal && code !== Code.InvalidArgument)) throw cause;
-    throw undecodable(schema, cause);
+    throw undecodable(input, cause);
   }
-  if (count === 0) throw undecodable(schema);
+  if (count === 0 && single) throw undecodable(input);
 }
 
 function undecodable({ typeName }: DescMessage, cause?: unknown): ConnectError {
@@ -86,26 +90,27 @@ export async function callHandler(
   });
   const response = await handler({ ...request, body });
   if (contextValues.get(decoded)) return response;
-  const { status } = response;
-  if (status === HTTP_METHOD_REFUSED) {
-    const refused = errorResponse(type, notServed("call methods with POST"), status);
-    refused.header?.set("allow", "POST");
-    return refused;
-  }
-  if (status === CONTENT_TYPE_REFUSED) {
-    return errorResponse(type, notServed("the method does not take this content type"), status);
+  const refusal = BARE_REFUSALS[response.status];
+  if (refusal !== undefined) {
+    const notServed = fail(ErrorReason.METHOD_NOT_FOUND, refusal.text);
+    const answer = errorResponse(type, notServed, response.status);
+    for (const [name, value] of Object.entries(refusal.headers ?? {})) {
+      answer.header?.set(name, value);
+    }
+    return answer;
   }
   const error =
     failure === undefined ? undecodable(handler.method.input) : toPublicError(failure, signal);
   return errorResponse(type, error);
 }
 
-const HTTP_METHOD_REFUSED = 405;
-const CONTENT_TYPE_REFUSED = 415;
-
-function notServed(text: string): ConnectError {
-  return fail(ErrorReason.METHOD_NOT_FOUND, text);
-}
+/** The library's answers that have only an HTTP status. */
+const BARE_REFUSALS: Readonly<Record<number, { text: string; headers?: Record<string, string> }>> =
+  {
+    405: { text: "call methods with POST", headers: { allow: "POST" } },
+    415: { text: "the method does not take this content type" },
+    505: { text: "a stream of requests needs HTTP/2", headers: { connection: "close" } },
+  };
 
 /** Passes chunks on. Calls `failed` with the error that ends them. */
 async function* noting(
