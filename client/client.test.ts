@@ -8,6 +8,7 @@ import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Entry } from "../gen/lucky/message/v1/entry_pb.js";
 import { MessageService, SendRequestSchema } from "../gen/lucky/message/v1/message_pb.js";
+import { resetLog } from "../platform/backup/reset-log.ts";
 import { startWorld } from "../test/world/world.ts";
 import { LuckyClient } from "./client.ts";
 import type { ClientOptions } from "./client-options.ts";
@@ -238,4 +239,62 @@ test("a wrong password and a taken name are refused with their reasons", {
   await assert.rejects(client.register(userName, PASSWORD), (error) => {
     return reasonOf(error) === ErrorReason.USER_NAME_TAKEN;
   });
+});
+
+/** Makes the log what it is after a backup was restored that lacks the entries from a sequence on. */
+async function restoreWithout(conversationId: string, fromSequence: number): Promise<void> {
+  const connection = await world.pool.connect();
+  const lost = [conversationId, fromSequence - 1];
+  for (const [statement, values] of [
+    ["BEGIN", []],
+    ["DELETE FROM im.entry WHERE conversation_id = $1 AND sequence > $2", lost],
+    [
+      "UPDATE im.conversation SET last_sequence = $2, last_countable = $2 WHERE conversation_id = $1",
+      lost,
+    ],
+    [
+      `UPDATE im.member SET delivered_sequence = least(delivered_sequence, $2::bigint),
+                            read_sequence = least(read_sequence, $2::bigint)
+        WHERE conversation_id = $1`,
+      lost,
+    ],
+    ["DELETE FROM im.outbox", []],
+  ] as const)
+    await connection.query(statement, [...values]);
+  await resetLog(connection as unknown as Parameters<typeof resetLog>[0]);
+  await connection.query("COMMIT");
+  connection.release();
+}
+
+test("after a backup without two messages was restored, a device shows all that there is, nothing twice", {
+  timeout: TIMEOUT,
+}, async () => {
+  const store = new MemoryStore();
+  const ana = await register("ana");
+  const ben = await register("ben", { store });
+  await Promise.all([ana.client.connect(), ben.client.connect()]);
+  const before = texts(ben.client);
+  const target = { userId: ben.client.userId };
+  const { conversationId } = await ana.client.send(target, "kept");
+  for (const text of ["lost 1", "lost 2"]) await ana.client.send(target, text);
+  await before.until(3);
+  ben.client.markRead(conversationId, 3n);
+  await ben.client.close();
+
+  await restoreWithout(conversationId, 2);
+  assert.equal((await ana.client.send(target, "new")).sequence, 2n);
+  const later = device({ store });
+  later.resume(ben.client.tokens!);
+  const shown = ["kept", "lost 1", "lost 2"];
+  later.on("logReset", () => shown.splice(0));
+  later.on("message", (entry) => shown.push(textOf(entry)));
+  await later.connect();
+  await later.caughtUp();
+  assert.deepEqual(shown, ["kept", "new"]);
+  const arrived = later.next("message");
+  await ana.client.send(target, "newer");
+  assert.equal((await arrived).sequence, 3n);
+  assert.deepEqual(shown, ["kept", "new", "newer"]);
+  const { positions } = await store.load();
+  assert.equal(positions.get(conversationId)?.sequence, 3n);
 });
