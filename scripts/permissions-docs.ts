@@ -32,6 +32,9 @@ by user, or by address without a login. "per \`user_ids\`" means that each item 
 request counts as a call, "per 10 \`cursors\`" that ten items do. Calls through the gateway and by
 \`Rpc\` frames use the same budgets. The sizes are \`LUCKY_LIMITS_…\` in
 [configuration.md](configuration.md).
+
+The standard services of gRPC have no rows here: \`grpc.health.v1\` and \`grpc.reflection\` admit anyone, ten
+calls a second from each address.
 `;
 
 /** Columns of callers, and the accesses that admit them. */
