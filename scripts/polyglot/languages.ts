@@ -100,7 +100,7 @@ const javaLanguage: Language = {
   runner: [
     "java",
     "-cp",
-    `${java}/target/classes:${java}/target/lib/*`,
+    ["classes", "test-classes", "lib/*"].map((part) => `${java}/target/${part}`).join(":"),
     "im.lucky.conformance.Main",
   ],
 };
