@@ -19,6 +19,7 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { checkBackup } from "#platform/backup/read-backup.ts";
+import { type ClientStore, MemoryStore } from "../client/store.ts";
 import { type All, startAll } from "../services/all.ts";
 import { backup } from "../services/backup.ts";
 import { HELP, readCommand } from "../services/commands.ts";
@@ -95,6 +96,8 @@ interface Past {
   readonly refreshToken: string;
   /** Epoch of the conversation. */
   readonly epoch: bigint;
+  /** Store of a device of Ben that has received all entries. */
+  readonly store: ClientStore;
 }
 const past = Promise.withResolvers<Past>();
 past.promise.catch(() => {});
@@ -122,13 +125,19 @@ test("a backup is taken while messages are sent, and after Lucky was stopped", {
       await report,
       /2 accounts, .* 1 conversations, .* entries\n\n.* key-encryption key/,
     );
-    await client.send({ conversationId }, "after the backup");
+    for (const text of ["after the backup", "lost too"])
+      await client.send({ conversationId }, text);
+    const store = new MemoryStore();
+    const device = await ben.clientDevice({ history: "all", store });
+    await device.client.connect();
+    await device.until(() => device.texts().includes("lost too"));
+    await ben.closeDevices();
     const { accessToken } = await ana.login();
     const entries = await entriesOf(all, accessToken, conversationId);
     await ana.closeDevices();
     const { conversations } = await clientOf(all.url, MessageService, accessToken).sync({});
     const { epoch } = conversations[0]!;
-    past.resolve({ ana, ben, conversationId, entries, refreshToken, epoch });
+    past.resolve({ ana, ben, conversationId, entries, refreshToken, epoch, store });
   } finally {
     await all.stop();
   }
@@ -188,7 +197,7 @@ test("a restore without the right key, of a damaged backup, or over a database w
 test("a restored installation has the log of the snapshot, without a gap, and continues it", {
   timeout: TIMEOUT,
 }, async (t) => {
-  const { ana, ben, conversationId, entries, refreshToken, epoch } = await past.promise;
+  const { ana, ben, conversationId, entries, refreshToken, epoch, store } = await past.promise;
   const target = join(folder, "new");
   const keyFile = join(folder, "copy.key");
   await copyFile(join(old, "auth.key"), keyFile);
@@ -234,6 +243,16 @@ test("a restored installation has the log of the snapshot, without a gap, and co
   assert.equal(synced!.lastSequence, BigInt(restored.length + 1));
   assert.ok(synced!.epoch > epoch);
   assert.ok(synced!.readSequence < synced!.lastSequence && synced!.unreadCount > 0n);
+
+  // The client with the store of the old log shows the new one: all of it, nothing twice.
+  const device = await ben.at(all).clientDevice({ store });
+  t.after(() => device.client.close());
+  await device.client.connect();
+  await device.until(() => device.texts().includes("after the restore"));
+  assert.deepEqual(
+    device.sequences(conversationId),
+    Array.from({ length: restored.length + 1 }, (_, at) => at + 1),
+  );
 
   // A damaged log is backed up, but only an operator who accepts the damage can restore it.
   const client = new pg.Client(all.postgresUrl);

@@ -118,3 +118,27 @@ test("after a promotion that lost two messages, sessions reconnect and see that 
   assert.equal(await received("newer"), 3n);
   await device.close();
 });
+
+test("a client that was online during such a promotion shows each message of the log once", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  const [a, b] = [await ana!.clientDevice(), await ben!.clientDevice({ history: "all" })];
+  await Promise.all([a.client.connect(), b.client.connect()]);
+  const { conversationId } = await a.client.send({ userId: ben!.userId }, "kept");
+  for (const text of ["lost-1", "lost-2"]) await a.client.send({ conversationId }, text);
+  await b.until(() => b.texts().length === 3);
+  await world.clock.advance(SWEEP_MS);
+
+  await promoteWithout(conversationId, 2);
+  await a.client.send({ conversationId }, "new");
+  await world.clock.advance(SWEEP_MS);
+  await b.until(() => b.texts().includes("new"));
+  await a.client.send({ conversationId }, "newer");
+  await b.until(() => b.texts().includes("newer"));
+  assert.deepEqual(b.texts(), ["kept", "new", "newer"]);
+  assert.deepEqual(b.sequences(conversationId), [1, 2, 3]);
+  await b.client.send({ conversationId }, "answer");
+  await a.until(() => a.texts().includes("answer"));
+});

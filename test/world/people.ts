@@ -11,6 +11,7 @@ import type { Typing } from "#gen/lucky/presence/v1/presence_pb.js";
 import { LuckyClient } from "../../client/client.ts";
 import type { Clock } from "../../client/clock.ts";
 import { sealPassword } from "../../client/login/password.ts";
+import type { ClientStore } from "../../client/store.ts";
 
 export const PASSWORD = "a passphrase for stories";
 
@@ -96,9 +97,9 @@ export class Person {
   async clientDevice(options: ClientDeviceOptions = {}): Promise<ClientDevice> {
     const deviceId = options.deviceId ?? randomUUID();
     const deviceClass = options.deviceClass ?? DeviceClass.WEB;
-    const { clock, history } = options;
+    const { clock, history, store } = options;
     const about = { deviceId, deviceClass };
-    const client = new LuckyClient({ url: this.#url, device: about, clock, history });
+    const client = new LuckyClient({ url: this.#url, device: about, clock, history, store });
     await client.login(this.userName, PASSWORD);
     const device = new ClientDevice(client, this.userId);
     this.#devices.push(device);
@@ -118,14 +119,16 @@ export interface ClientDeviceOptions {
   readonly clock?: Clock;
   /** Where the device starts: "none" when absent, after the entries that other devices received. */
   readonly history?: "none" | "all";
+  /** Keeps the device's state; in memory when absent. */
+  readonly store?: ClientStore;
 }
 
 /** A LuckyClient and a record of everything that its user would have seen. */
 export class ClientDevice {
   readonly client: LuckyClient;
   readonly userId: string;
-  /** Entries in the order in which they became visible. */
-  readonly entries: Entry[] = [];
+  /** Entries in the order in which they became visible; without those of logs that were reset since. */
+  entries: Entry[] = [];
   readonly receipts: Receipt[] = [];
   readonly typings: Typing[] = [];
   readonly #waiting = new Set<() => void>();
@@ -139,7 +142,10 @@ export class ClientDevice {
         list.push(value);
         this.#wake();
       };
-    client.on("message", record(this.entries));
+    client.on("message", (entry) => record(this.entries)(entry));
+    client.on("logReset", ({ conversationId }) => {
+      this.entries = this.entries.filter((entry) => entry.conversationId !== conversationId);
+    });
     client.on("receipt", record(this.receipts));
     client.on("typing", record(this.typings));
     client.on("state", () => this.#wake());
