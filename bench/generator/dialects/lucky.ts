@@ -35,7 +35,7 @@ export const lucky: Dialect = {
   protocol: "lucky.v1",
 
   hello(token) {
-    const hello = new WireWriter(token.length + 32).string(1, token).string(2, "bench");
+    const hello = new WireWriter(token.length + 32).string(1, token).string(3, "bench");
     return framed(HELLO_FIELD, hello.finish());
   },
 
