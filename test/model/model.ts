@@ -117,12 +117,14 @@ export class Model {
   /** Removes a user from a group. Returns why the server must refuse that, if it must. */
   memberRemoved(groupId: string, caller: string, user: string): string | undefined {
     const group = this.#groups.get(groupId)!;
+    const at = group.places.get(user);
+    // A user who has left may leave again, without effect.
+    if (caller === user && at !== undefined && !isMember(group, user)) return undefined;
     const allowed = (caller === group.owner) !== (caller === user);
     const refusal = refusalOf(group, caller, allowed);
     if (refusal !== undefined) return refusal;
-    if (!isMember(group, user)) return "NOT_A_MEMBER";
-    const left = push(group, caller, "", tipText("memberRemoved", [user]));
-    group.places.get(user)!.left = left;
+    if (at === undefined) return "NOT_A_MEMBER";
+    if (isMember(group, user)) at.left = push(group, caller, "", tipText("memberRemoved", [user]));
     return undefined;
   }
 
