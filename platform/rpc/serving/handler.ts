@@ -123,10 +123,10 @@ export function rpcHandler(
   }
 
   /**
-   * Refuses a call of an unknown method, and any request when its address had too many refusals. Returns
-   * false for other requests: they count as refusals once they were answered with 404.
+   * Answers a request for a page. Refuses a call of an unknown method, and any request when its address had
+   * too many refusals. Returns false for other requests. An answer of 404 counts as a refusal.
    */
-  function refuseUnknown(req: NodeRequest, res: NodeResponse): boolean {
+  function answerUnknown(req: NodeRequest, res: NodeResponse): boolean {
     const address = proxies.clientAddress(req);
     const retryAfterMs = door?.waitMs(address) ?? 0;
     if (door !== undefined && retryAfterMs > 0) {
@@ -138,15 +138,15 @@ export function rpcHandler(
       return true;
     }
     const values = arrivalOf(req);
-    if (req.method === "POST" || RPC_TYPE.test(req.headers["content-type"] ?? "")) {
-      door?.countRefusal(values);
-      answerError(req, res, noSuchMethod(), 404);
-      return true;
-    }
+    let refused = false;
     res.once("finish", () => {
-      if (res.statusCode === 404) door?.countRefusal(values);
+      if (refused || res.statusCode === 404) door?.countRefusal(values);
     });
-    return false;
+    if (pages?.(req, res)) return true;
+    if (req.method !== "POST" && !RPC_TYPE.test(req.headers["content-type"] ?? "")) return false;
+    refused = true;
+    answerError(req, res, noSuchMethod(), 404);
+    return true;
   }
 
   async function answer(handler: UniversalHandler, req: NodeRequest, res: NodeResponse) {
@@ -174,7 +174,7 @@ export function rpcHandler(
     const written = "stream" in res ? res.stream : res;
     written.once("finish", () => readRest(req, res, clock));
     const handler = paths.get(req.url?.split("?", 1)[0] ?? "");
-    if (handler === undefined) return refuseUnknown(req, res) || (pages?.(req, res) ?? false);
+    if (handler === undefined) return answerUnknown(req, res);
     answer(handler, req, res).catch((err: unknown) => {
       const { code } = ConnectError.from(err);
       // The caller disconnected: the interceptor has logged the call already.
