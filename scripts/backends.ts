@@ -8,10 +8,16 @@ import { existsSync, openSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { installPackages } from "./apt.ts";
 import { freePorts, isFree } from "./ports.ts";
 import { isRunning, type ProcessRecord, recordProcess, terminate } from "./process-record.ts";
-import { type Launched, launchRabbit, launchRedis, missingPrograms, runs } from "./servers.ts";
+import {
+  installPackages,
+  type Launched,
+  launchRabbit,
+  launchRedis,
+  missingPrograms,
+  runs,
+} from "./servers.ts";
 
 const root = join(import.meta.dirname, "..");
 const folder = resolve(root, process.env.BACKENDS_DIR ?? "data/backends");

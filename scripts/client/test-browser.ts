@@ -5,10 +5,9 @@
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
 import { join } from "node:path";
-import { installPackages } from "./apt.ts";
-import { findProgram } from "./servers.ts";
+import { findProgram, installPackages } from "../servers.ts";
 
-const root = join(import.meta.dirname, "..");
+const root = join(import.meta.dirname, "../..");
 const ADVICE = "Install Chromium with the machine's package manager.";
 
 installPackages(findProgram("chromium", []) ? [] : ["chromium"], ADVICE);
