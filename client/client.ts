@@ -59,6 +59,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly #messenger: Messenger;
   readonly #clientMessageIds: ClientMessageIds;
 
+  /** Throws INVALID_ARGUMENT when the server would not accept the name or the version of the program. */
   constructor(options: ClientOptions) {
     super();
     const { url, clock = systemClock } = options;

@@ -12,6 +12,7 @@ import type { ClientOptions } from "./client-options.ts";
 import type { Clock } from "./clock.ts";
 import { Calls } from "./connection/calls.ts";
 import type { ServerFrameKind } from "./connection/connection.ts";
+import { checkProgram } from "./connection/hello.ts";
 import { type ClosedReason, closedError } from "./connection/next-step.ts";
 import { ReconnectingSession, type SessionState } from "./connection/reconnecting-session.ts";
 import type { Emitter } from "./events.ts";
@@ -56,10 +57,12 @@ export class Messenger {
     const { clock, client, events, rpc, tokens } = options;
     this.#options = options;
     this.#store = client.store ?? new MemoryStore();
+    const program = { ...client, clientVersion: client.device.clientVersion };
+    checkProgram(program);
     this.#session = new ReconnectingSession({
       clock,
       webSocket: client.webSocket ?? WebSocket,
-      program: { ...client, clientVersion: client.device.clientVersion },
+      program,
       tokens,
       endpoint: options.endpoint,
       state: (state) => this.#enterState(state),

@@ -56,8 +56,8 @@ class Person {
 
   static async register(url: string, name: string): Promise<Person> {
     const userName = `${name.toLowerCase()}-${randomUUID().slice(0, 8)}`;
-    const device = { deviceId: randomUUID(), deviceClass: DeviceClass.WEB, clientVersion: "demo" };
-    const client = new LuckyClient({ url, device });
+    const device = { deviceId: randomUUID(), deviceClass: DeviceClass.WEB };
+    const client = new LuckyClient({ url, device, clientName: "lucky-demo" });
     await client.register(userName, PASSWORD, name);
     await client.login(userName, PASSWORD);
     return new Person(client, name);

@@ -7,6 +7,6 @@ export interface DeviceOptions {
   readonly deviceClass: DeviceClass;
   /** Shown to the user in the list of devices. */
   readonly deviceName?: string;
-  /** Version of the program: numbers with dots, such as "2.14.0". */
+  /** Version of the program: numbers with dots, such as "2.14.0", at most 32 characters. */
   readonly clientVersion?: string;
 }
