@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from lucky.message.v1 import content_pb2 as lucky_dot_message_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clucky/message/v1/entry.proto\x12\x10lucky.message.v1\x1a\x1elucky/message/v1/content.proto\"\xd9\x02\n\x05\x45ntry\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12$\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x03 \x01(\x03R\x0c\x61\x63\x63\x65ptedAtMs\x12!\n\nmessage_id\x18\x04 \x01(\x03\x42\x02\x30\x01R\tmessageId\x12\x1f\n\tsender_id\x18\x05 \x01(\x03\x42\x02\x30\x01R\x08senderId\x12*\n\x11\x63lient_message_id\x18\x06 \x01(\tR\x0f\x63lientMessageId\x12\x33\n\x07\x63ontent\x18\n \x01(\x0b\x32\x19.lucky.message.v1.ContentR\x07\x63ontent\x12\x1b\n\tnot_shown\x18\x10 \x01(\x08R\x08notShown\x12\x1f\n\x0bnot_counted\x18\x11 \x01(\x08R\nnotCountedBb\n\x13im.lucky.message.v1P\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clucky/message/v1/entry.proto\x12\x10lucky.message.v1\x1a\x1elucky/message/v1/content.proto\"\xd9\x02\n\x05\x45ntry\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12$\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x03 \x01(\x03R\x0c\x61\x63\x63\x65ptedAtMs\x12!\n\nmessage_id\x18\x04 \x01(\x03\x42\x02\x30\x01R\tmessageId\x12\x1f\n\tsender_id\x18\x05 \x01(\x03\x42\x02\x30\x01R\x08senderId\x12*\n\x11\x63lient_message_id\x18\x06 \x01(\tR\x0f\x63lientMessageId\x12\x33\n\x07\x63ontent\x18\n \x01(\x0b\x32\x19.lucky.message.v1.ContentR\x07\x63ontent\x12\x1b\n\tnot_shown\x18\x10 \x01(\x08R\x08notShown\x12\x1f\n\x0bnot_counted\x18\x11 \x01(\x08R\nnotCountedBn\n\x13im.lucky.message.v1B\nEntryProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lucky.message.v1.entry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\023im.lucky.message.v1P\001ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\242\002\003LKY'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\023im.lucky.message.v1B\nEntryProtoP\001ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\242\002\003LKY'
   _globals['_ENTRY'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_ENTRY'].fields_by_name['conversation_id']._serialized_options = b'0\001'
   _globals['_ENTRY'].fields_by_name['message_id']._loaded_options = None

@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lucky/presence/v1/presence.proto\x12\x11lucky.presence.v1\"X\n\x11SendTypingRequest\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x16\n\x06typing\x18\x02 \x01(\x08R\x06typing\"\x14\n\x12SendTypingResponse\"j\n\x06Typing\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x1b\n\x07user_id\x18\x02 \x01(\x03\x42\x02\x30\x01R\x06userId\x12\x16\n\x06typing\x18\x03 \x01(\x08R\x06typing2p\n\x0fPresenceService\x12[\n\nSendTyping\x12$.lucky.presence.v1.SendTypingRequest\x1a%.lucky.presence.v1.SendTypingResponse\"\x00\x1a\x00\x42\x65\n\x14im.lucky.presence.v1P\x01ZEgithub.com/lucky-im/lucky/clients/go/gen/lucky/presence/v1;presencev1\xa2\x02\x03LKYb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lucky/presence/v1/presence.proto\x12\x11lucky.presence.v1\"X\n\x11SendTypingRequest\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x16\n\x06typing\x18\x02 \x01(\x08R\x06typing\"\x14\n\x12SendTypingResponse\"j\n\x06Typing\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x1b\n\x07user_id\x18\x02 \x01(\x03\x42\x02\x30\x01R\x06userId\x12\x16\n\x06typing\x18\x03 \x01(\x08R\x06typing2p\n\x0fPresenceService\x12[\n\nSendTyping\x12$.lucky.presence.v1.SendTypingRequest\x1a%.lucky.presence.v1.SendTypingResponse\"\x00\x1a\x00\x42t\n\x14im.lucky.presence.v1B\rPresenceProtoP\x01ZEgithub.com/lucky-im/lucky/clients/go/gen/lucky/presence/v1;presencev1\xa2\x02\x03LKYb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lucky.presence.v1.presence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\024im.lucky.presence.v1P\001ZEgithub.com/lucky-im/lucky/clients/go/gen/lucky/presence/v1;presencev1\242\002\003LKY'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024im.lucky.presence.v1B\rPresenceProtoP\001ZEgithub.com/lucky-im/lucky/clients/go/gen/lucky/presence/v1;presencev1\242\002\003LKY'
   _globals['_SENDTYPINGREQUEST'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_SENDTYPINGREQUEST'].fields_by_name['conversation_id']._serialized_options = b'0\001'
   _globals['_TYPING'].fields_by_name['conversation_id']._loaded_options = None

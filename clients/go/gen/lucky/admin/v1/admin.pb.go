@@ -1560,8 +1560,9 @@ const file_lucky_admin_v1_admin_proto_rawDesc = "" +
 	"\tGrantRole\x12 .lucky.admin.v1.GrantRoleRequest\x1a!.lucky.admin.v1.GrantRoleResponse\"\x00\x12R\n" +
 	"\tListAudit\x12 .lucky.admin.v1.ListAuditRequest\x1a!.lucky.admin.v1.ListAuditResponse\"\x00\x12d\n" +
 	"\x0fGetDevicePolicy\x12&.lucky.admin.v1.GetDevicePolicyRequest\x1a'.lucky.admin.v1.GetDevicePolicyResponse\"\x00\x12d\n" +
-	"\x0fSetDevicePolicy\x12&.lucky.admin.v1.SetDevicePolicyRequest\x1a'.lucky.admin.v1.SetDevicePolicyResponse\"\x00\x1a\x00B\\\n" +
-	"\x11im.lucky.admin.v1P\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/admin/v1;adminv1\xa2\x02\x03LKYb\x06proto3"
+	"\x0fSetDevicePolicy\x12&.lucky.admin.v1.SetDevicePolicyRequest\x1a'.lucky.admin.v1.SetDevicePolicyResponse\"\x00\x1a\x00Bh\n" +
+	"\x11im.lucky.admin.v1B\n" +
+	"AdminProtoP\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/admin/v1;adminv1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_admin_v1_admin_proto_rawDescOnce sync.Once

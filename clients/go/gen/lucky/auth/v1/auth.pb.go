@@ -3111,8 +3111,8 @@ const file_lucky_auth_v1_auth_proto_rawDesc = "" +
 	"\x0eConfirmQrLogin\x12$.lucky.auth.v1.ConfirmQrLoginRequest\x1a%.lucky.auth.v1.ConfirmQrLoginResponse\"\x00\x12\\\n" +
 	"\rRefuseQrLogin\x12#.lucky.auth.v1.RefuseQrLoginRequest\x1a$.lucky.auth.v1.RefuseQrLoginResponse\"\x00\x12V\n" +
 	"\vKeepQrLogin\x12!.lucky.auth.v1.KeepQrLoginRequest\x1a\".lucky.auth.v1.KeepQrLoginResponse\"\x00\x12\\\n" +
-	"\rDeleteAccount\x12#.lucky.auth.v1.DeleteAccountRequest\x1a$.lucky.auth.v1.DeleteAccountResponse\"\x00\x1a\x00BY\n" +
-	"\x10im.lucky.auth.v1P\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/auth/v1;authv1\xa2\x02\x03LKYb\x06proto3"
+	"\rDeleteAccount\x12#.lucky.auth.v1.DeleteAccountRequest\x1a$.lucky.auth.v1.DeleteAccountResponse\"\x00\x1a\x00Bd\n" +
+	"\x10im.lucky.auth.v1B\tAuthProtoP\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/auth/v1;authv1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_auth_v1_auth_proto_rawDescOnce sync.Once

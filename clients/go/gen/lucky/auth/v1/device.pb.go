@@ -655,8 +655,8 @@ const file_lucky_auth_v1_device_proto_rawDesc = "" +
 	"\fRenameDevice\x12\".lucky.auth.v1.RenameDeviceRequest\x1a#.lucky.auth.v1.RenameDeviceResponse\"\x00\x12Y\n" +
 	"\fRevokeDevice\x12\".lucky.auth.v1.RevokeDeviceRequest\x1a#.lucky.auth.v1.RevokeDeviceResponse\"\x00\x12n\n" +
 	"\x13ListSecurityNotices\x12).lucky.auth.v1.ListSecurityNoticesRequest\x1a*.lucky.auth.v1.ListSecurityNoticesResponse\"\x00\x12k\n" +
-	"\x12RevokeOtherDevices\x12(.lucky.auth.v1.RevokeOtherDevicesRequest\x1a).lucky.auth.v1.RevokeOtherDevicesResponse\"\x00\x1a\x00BY\n" +
-	"\x10im.lucky.auth.v1P\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/auth/v1;authv1\xa2\x02\x03LKYb\x06proto3"
+	"\x12RevokeOtherDevices\x12(.lucky.auth.v1.RevokeOtherDevicesRequest\x1a).lucky.auth.v1.RevokeOtherDevicesResponse\"\x00\x1a\x00Bf\n" +
+	"\x10im.lucky.auth.v1B\vDeviceProtoP\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/auth/v1;authv1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_auth_v1_device_proto_rawDescOnce sync.Once

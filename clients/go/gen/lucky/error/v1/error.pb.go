@@ -363,8 +363,9 @@ const file_lucky_error_v1_error_proto_rawDesc = "" +
 	"\x17ERROR_REASON_LAST_ADMIN\x10%\x12\x1f\n" +
 	"\x1bERROR_REASON_PROOF_REQUIRED\x10&\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10'\x12\x19\n" +
-	"\x15ERROR_REASON_CANCELED\x10(B\\\n" +
-	"\x11im.lucky.error.v1P\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/error/v1;errorv1\xa2\x02\x03LKYb\x06proto3"
+	"\x15ERROR_REASON_CANCELED\x10(Bh\n" +
+	"\x11im.lucky.error.v1B\n" +
+	"ErrorProtoP\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/error/v1;errorv1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_error_v1_error_proto_rawDescOnce sync.Once

@@ -1003,7 +1003,8 @@ type Welcome struct {
 	DeviceId string `protobuf:"bytes,3,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// The device sends Heartbeat when it has sent no other frame for half of this interval, milliseconds. A
 	// side that has received no frame for two intervals closes the session; the server with
-	// HEARTBEAT_TIMEOUT.
+	// HEARTBEAT_TIMEOUT. After one interval the server sends a WebSocket ping: for three minutes after the
+	// last frame a pong counts like a frame, because timers of a hidden browser tab run late.
 	HeartbeatIntervalMs int64 `protobuf:"varint,4,opt,name=heartbeat_interval_ms,json=heartbeatIntervalMs,proto3" json:"heartbeat_interval_ms,omitempty"`
 	// The server's clock, milliseconds since the Unix epoch.
 	ServerTimeMs int64 `protobuf:"varint,5,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
@@ -2106,8 +2107,9 @@ const file_lucky_frame_v1_frame_proto_rawDesc = "" +
 	"\x1fCLOSE_CODE_DEVICE_LIMIT_REACHED\x10\x97#\x12\x1e\n" +
 	"\x19CLOSE_CODE_CLIENT_TOO_OLD\x10\x98#2y\n" +
 	"\x0fEndpointService\x12d\n" +
-	"\x0fResolveEndpoint\x12&.lucky.frame.v1.ResolveEndpointRequest\x1a'.lucky.frame.v1.ResolveEndpointResponse\"\x00\x1a\x00B\\\n" +
-	"\x11im.lucky.frame.v1P\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/frame/v1;framev1\xa2\x02\x03LKYb\x06proto3"
+	"\x0fResolveEndpoint\x12&.lucky.frame.v1.ResolveEndpointRequest\x1a'.lucky.frame.v1.ResolveEndpointResponse\"\x00\x1a\x00Bh\n" +
+	"\x11im.lucky.frame.v1B\n" +
+	"FrameProtoP\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/frame/v1;framev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_frame_v1_frame_proto_rawDescOnce sync.Once

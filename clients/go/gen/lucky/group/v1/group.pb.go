@@ -807,8 +807,9 @@ const file_lucky_group_v1_group_proto_rawDesc = "" +
 	"\vListMembers\x12\".lucky.group.v1.ListMembersRequest\x1a#.lucky.group.v1.ListMembersResponse\"\x00\x12U\n" +
 	"\n" +
 	"AddMembers\x12!.lucky.group.v1.AddMembersRequest\x1a\".lucky.group.v1.AddMembersResponse\"\x00\x12[\n" +
-	"\fRemoveMember\x12#.lucky.group.v1.RemoveMemberRequest\x1a$.lucky.group.v1.RemoveMemberResponse\"\x00\x1a\x00B\\\n" +
-	"\x11im.lucky.group.v1P\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/group/v1;groupv1\xa2\x02\x03LKYb\x06proto3"
+	"\fRemoveMember\x12#.lucky.group.v1.RemoveMemberRequest\x1a$.lucky.group.v1.RemoveMemberResponse\"\x00\x1a\x00Bh\n" +
+	"\x11im.lucky.group.v1B\n" +
+	"GroupProtoP\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/group/v1;groupv1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_group_v1_group_proto_rawDescOnce sync.Once

@@ -1732,8 +1732,8 @@ const file_lucky_message_v1_content_proto_rawDesc = "" +
 	"\fOUTCOME_BUSY\x10\x05\"4\n" +
 	"\x06Custom\x12\x14\n" +
 	"\x04type\x18\x01 \x01(\tB\x00R\x04type\x12\x14\n" +
-	"\x04data\x18\x02 \x01(\fB\x00R\x04dataBb\n" +
-	"\x13im.lucky.message.v1P\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
+	"\x04data\x18\x02 \x01(\fB\x00R\x04dataBp\n" +
+	"\x13im.lucky.message.v1B\fContentProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_message_v1_content_proto_rawDescOnce sync.Once

@@ -410,8 +410,8 @@ const file_lucky_message_v1_conversation_proto_rawDesc = "" +
 	"\x18CONVERSATION_KIND_DIRECT\x10\x01\x12\x1b\n" +
 	"\x17CONVERSATION_KIND_GROUP\x10\x022\x81\x01\n" +
 	"\x13ConversationService\x12h\n" +
-	"\x0fGetConversation\x12(.lucky.message.v1.GetConversationRequest\x1a).lucky.message.v1.GetConversationResponse\"\x00\x1a\x00Bb\n" +
-	"\x13im.lucky.message.v1P\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
+	"\x0fGetConversation\x12(.lucky.message.v1.GetConversationRequest\x1a).lucky.message.v1.GetConversationResponse\"\x00\x1a\x00Bu\n" +
+	"\x13im.lucky.message.v1B\x11ConversationProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_message_v1_conversation_proto_rawDescOnce sync.Once

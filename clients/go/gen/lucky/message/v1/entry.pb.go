@@ -160,8 +160,9 @@ const file_lucky_message_v1_entry_proto_rawDesc = "" +
 	" \x01(\v2\x19.lucky.message.v1.ContentR\acontent\x12\x1b\n" +
 	"\tnot_shown\x18\x10 \x01(\bR\bnotShown\x12\x1f\n" +
 	"\vnot_counted\x18\x11 \x01(\bR\n" +
-	"notCountedBb\n" +
-	"\x13im.lucky.message.v1P\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
+	"notCountedBn\n" +
+	"\x13im.lucky.message.v1B\n" +
+	"EntryProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_message_v1_entry_proto_rawDescOnce sync.Once

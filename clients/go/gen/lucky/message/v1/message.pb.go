@@ -1140,8 +1140,8 @@ const file_lucky_message_v1_message_proto_rawDesc = "" +
 	"\vListEntries\x12$.lucky.message.v1.ListEntriesRequest\x1a%.lucky.message.v1.ListEntriesResponse\"\x00\x12G\n" +
 	"\x04Sync\x12\x1d.lucky.message.v1.SyncRequest\x1a\x1e.lucky.message.v1.SyncResponse\"\x00\x12\\\n" +
 	"\vAcknowledge\x12$.lucky.message.v1.AcknowledgeRequest\x1a%.lucky.message.v1.AcknowledgeResponse\"\x00\x12_\n" +
-	"\fListReceipts\x12%.lucky.message.v1.ListReceiptsRequest\x1a&.lucky.message.v1.ListReceiptsResponse\"\x00\x1a\x00Bb\n" +
-	"\x13im.lucky.message.v1P\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
+	"\fListReceipts\x12%.lucky.message.v1.ListReceiptsRequest\x1a&.lucky.message.v1.ListReceiptsResponse\"\x00\x1a\x00Bp\n" +
+	"\x13im.lucky.message.v1B\fMessageProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_message_v1_message_proto_rawDescOnce sync.Once

@@ -194,8 +194,8 @@ const file_lucky_presence_v1_presence_proto_rawDesc = "" +
 	"\x06typing\x18\x03 \x01(\bR\x06typing2p\n" +
 	"\x0fPresenceService\x12[\n" +
 	"\n" +
-	"SendTyping\x12$.lucky.presence.v1.SendTypingRequest\x1a%.lucky.presence.v1.SendTypingResponse\"\x00\x1a\x00Be\n" +
-	"\x14im.lucky.presence.v1P\x01ZEgithub.com/lucky-im/lucky/clients/go/gen/lucky/presence/v1;presencev1\xa2\x02\x03LKYb\x06proto3"
+	"SendTyping\x12$.lucky.presence.v1.SendTypingRequest\x1a%.lucky.presence.v1.SendTypingResponse\"\x00\x1a\x00Bt\n" +
+	"\x14im.lucky.presence.v1B\rPresenceProtoP\x01ZEgithub.com/lucky-im/lucky/clients/go/gen/lucky/presence/v1;presencev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_presence_v1_presence_proto_rawDescOnce sync.Once

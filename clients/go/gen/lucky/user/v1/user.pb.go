@@ -1489,8 +1489,8 @@ const file_lucky_user_v1_user_proto_rawDesc = "" +
 	"\x10BatchGetProfiles\x12&.lucky.user.v1.BatchGetProfilesRequest\x1a'.lucky.user.v1.BatchGetProfilesResponse\"\x00\x12Y\n" +
 	"\fGetMyProfile\x12\".lucky.user.v1.GetMyProfileRequest\x1a#.lucky.user.v1.GetMyProfileResponse\"\x00\x12\\\n" +
 	"\rUpdateProfile\x12#.lucky.user.v1.UpdateProfileRequest\x1a$.lucky.user.v1.UpdateProfileResponse\"\x00\x12V\n" +
-	"\vSearchUsers\x12!.lucky.user.v1.SearchUsersRequest\x1a\".lucky.user.v1.SearchUsersResponse\"\x00\x1a\x00BY\n" +
-	"\x10im.lucky.user.v1P\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/user/v1;userv1\xa2\x02\x03LKYb\x06proto3"
+	"\vSearchUsers\x12!.lucky.user.v1.SearchUsersRequest\x1a\".lucky.user.v1.SearchUsersResponse\"\x00\x1a\x00Bd\n" +
+	"\x10im.lucky.user.v1B\tUserProtoP\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/user/v1;userv1\xa2\x02\x03LKYb\x06proto3"
 
 var (
 	file_lucky_user_v1_user_proto_rawDescOnce sync.Once
