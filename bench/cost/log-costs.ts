@@ -15,11 +15,14 @@ const OUTBOX_BATCHES = 20;
 const SAMPLES = 2_000;
 const WARMUP_SAMPLES = 200;
 const PAGE = 100;
+/** Conversations that are read over and over: their rows are in the caches, whatever the size of the log. */
+const WARM_CONVERSATIONS = 100;
 
 /**
  * The statements of the server on a log of a given size, one at a time and each in another conversation, past
  * the services: appends of one entry, Sync, and pages of history. One user of each conversation has sent all of
- * its entries, the other one has read none: the unread count of the first subtracts the own entries.
+ * its entries, the other one has read none: the unread count of the first subtracts the own entries. The reads
+ * run twice: in any conversation, and in a few warm ones, as those of active users are.
  */
 export const logCosts: CostPart = ({ bench, system, entries, logConversations }) => {
   bench.loadBegins();
@@ -45,23 +48,28 @@ export const logCosts: CostPart = ({ bench, system, entries, logConversations })
     });
     await logs.start();
     // Random conversations: the pages of neighbours would be in the cache.
-    const pick = () => ids[Math.floor(Math.random() * ids.length)]!;
-    const reader = () => String(BigInt(pick()) + 1n);
+    const anyOf = (from: readonly string[]) => () => from[Math.floor(Math.random() * from.length)]!;
+    const pick = anyOf(ids);
+    const warm = anyOf(Array.from({ length: WARM_CONVERSATIONS }, pick));
+    const readerOf = (conversationId: string) => String(BigInt(conversationId) + 1n);
     const sync = (userId: string) =>
       syncPage(logs, { userId, request: { cursor: "", pageSize: 0 } });
+    const page = (userId: string) => {
+      const request = create(ListEntriesRequestSchema, {
+        conversationId: userId,
+        position: { case: "beforeSequence", value: BigInt(Number.MAX_SAFE_INTEGER) },
+        pageSize: PAGE,
+      });
+      return listEntries(logs, { userId, request });
+    };
     const work: Record<string, () => Promise<unknown>> = {
       append: () => inserter.insert(1),
-      sync_unread_of_reader: () => sync(reader()),
+      sync_unread_of_reader: () => sync(readerOf(pick())),
       sync_unread_of_sender: () => sync(pick()),
-      page_of_history: () => {
-        const userId = pick();
-        const request = create(ListEntriesRequestSchema, {
-          conversationId: userId,
-          position: { case: "beforeSequence", value: BigInt(Number.MAX_SAFE_INTEGER) },
-          pageSize: PAGE,
-        });
-        return listEntries(logs, { userId, request });
-      },
+      page_of_history: () => page(pick()),
+      warm_sync_unread_of_reader: () => sync(readerOf(warm())),
+      warm_sync_unread_of_sender: () => sync(warm()),
+      warm_page_of_history: () => page(warm()),
     };
     const costs = new Map<string, Cost>();
     const medians: Record<string, number | null> = {};
