@@ -9,13 +9,19 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
  * - `down`: all sockets are cut, and new ones are refused.
  * - `mute`: sockets carry frames to the server, but its answers are lost.
  * - `cut`: all sockets are cut once, then as `up`.
+ * - `later-frames`: every socket gets frames of a later server: an unknown kind, and a known one with an
+ *   unknown field. Used while no other frame is under way.
+ * - `unbroken`: fails when a socket has ended since `later-frames`.
  */
 type Mode = "up" | "down" | "mute";
+
+/** Two binary WebSocket messages: field 111 of ServerFrame, and a Heartbeat with a field 99. */
+const LATER_FRAMES = Buffer.from("8206fa06030a010182054203980601", "hex");
 
 export interface Network {
   /** Address of the server through the proxy: "http://127.0.0.1:port". */
   readonly url: string;
-  /** Address of the control: POST /up, /down, /mute or /cut. */
+  /** Address of the control: POST /up, /down, /mute, /cut, /later-frames or /unbroken. */
   readonly controlUrl: string;
   close(): Promise<void>;
 }
@@ -25,9 +31,12 @@ export async function startNetwork(serverUrl: string): Promise<Network> {
   let mode: Mode = "up";
   const webSockets = new Set<Socket>();
   const all = new Set<Socket>();
-  const cut = () => {
+  const enter = (wanted: Mode) => {
+    mode = wanted;
+    if (wanted !== "down") return true;
     for (const socket of webSockets) socket.destroy();
     webSockets.clear();
+    return true;
   };
   const proxy = createServer((client) => {
     all.add(client);
@@ -53,12 +62,22 @@ export async function startNetwork(serverUrl: string): Promise<Network> {
       client.pipe(server, { end: false });
     });
   });
+  let watched: readonly Socket[] = [];
+  const actions: Readonly<Record<string, () => boolean>> = {
+    up: () => enter("up"),
+    down: () => enter("down"),
+    mute: () => enter("mute"),
+    cut: () => enter("down") && enter("up"),
+    "later-frames"() {
+      watched = [...webSockets];
+      for (const socket of watched) socket.write(LATER_FRAMES);
+      return watched.length > 0;
+    },
+    unbroken: () => watched.length > 0 && watched.every((socket) => webSockets.has(socket)),
+  };
   const control = createHttpServer((request, response) => {
-    const wanted = (request.url ?? "").slice(1);
-    const known = ["up", "down", "mute", "cut"].includes(wanted);
-    if (known) mode = wanted === "cut" ? "up" : (wanted as Mode);
-    if (wanted === "down" || wanted === "cut") cut();
-    response.writeHead(known ? 200 : 404).end();
+    const action = actions[(request.url ?? "").slice(1)];
+    response.writeHead(action ? (action() ? 200 : 409) : 404).end();
   });
   const [proxyPort, controlPort] = await Promise.all([listening(proxy), listening(control)]);
   return {
