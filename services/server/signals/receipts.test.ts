@@ -3,7 +3,9 @@ import { after, test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import type { Statement } from "../log/database.ts";
 import { accepted, Stand, say } from "../server.fixture.ts";
+import { updateCursors } from "./receipts.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 
@@ -202,6 +204,27 @@ test("cursors of another epoch are ignored, over RPC and from connect", async (t
   assert.deepEqual(await seen(), [5, 2]);
   await advance(cursor(0n, 6n), cursor(epoch, 0n, 7n));
   assert.deepEqual(await seen(), [7, 7]);
+});
+
+test("a device that invents epochs costs few statements, and delays no cursors of others", async (t) => {
+  let advances = 0;
+  const observe = (_database: number, { name }: Statement) => {
+    if (name === updateCursors.name) advances += 1;
+  };
+  const one = await new Stand(t, pool).server({}, { observe });
+  const sends = [say("2311", "2312", "m"), say("2311", "2313", "m")];
+  const [first, second] = (await one.append(...sends)).map(accepted);
+  const invented = Array.from({ length: 500 }, (_, i) => ({
+    userId: "2312",
+    cursor: { conversationId: first!.conversationId, deliveredSequence: 1n, epoch: BigInt(i + 7) },
+  }));
+  const { conversationId } = second!;
+  const cursor = { conversationId, deliveredSequence: 1n };
+  await one.ingress.advanceBatch({ advances: [...invented, { userId: "2313", cursor }] });
+  assert.ok(advances <= 4, `${advances} statements`);
+  const target = { case: "conversationId", value: conversationId } as const;
+  const { conversation } = await one.conversations("2313").getConversation({ target });
+  assert.equal(conversation!.deliveredSequence, 1n);
 });
 
 /** Raises the epoch of a conversation's bucket, as a restore does; returns it. */

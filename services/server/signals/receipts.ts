@@ -152,9 +152,16 @@ async function undeliveredSignals(
 }
 
 /**
+ * Maximum statements for a batch. The devices of a user know at most three epochs of a conversation: none,
+ * that before a reset, and the current one.
+ */
+const MAX_EPOCHS = 4;
+
+/**
  * Merges the advances of each user, conversation and epoch, and sorts them in the order of row locks. A
  * statement updates a row once, so advances of one user and conversation with different epochs are in
- * different lists.
+ * different lists. Drops the advances of a user and conversation beyond MAX_EPOCHS: a device that invents
+ * epochs must not delay the cursors of others.
  */
 function mergeAdvances(advances: readonly Advance[]): Advance[][] {
   const lists: Map<string, Advance>[] = [];
@@ -164,6 +171,7 @@ function mergeAdvances(advances: readonly Advance[]): Advance[][] {
       (merged.get(key)?.epoch ?? advance.epoch) === advance.epoch;
     let merged = lists.find(isOfEpoch);
     if (merged === undefined) {
+      if (lists.length === MAX_EPOCHS) continue;
       merged = new Map();
       lists.push(merged);
     }
