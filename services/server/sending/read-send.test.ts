@@ -108,6 +108,22 @@ test("a text for clients that do not know the kind is validated, and stored as i
   refused(request({ ...base, content: { fallbackText: "x" } }));
 });
 
+test("a kind of a later version beside a known one is refused: decoders keep the last kind", () => {
+  const send = (content: Uint8Array) =>
+    new WireWriter().varint(1, 2).string(6, "key").bytes(10, content).finish();
+  const field = (number: number) => new WireWriter().string(number, "later").finish();
+  for (const number of [14, 20, 99]) {
+    for (const parts of [
+      [contentBytes("hi"), field(number)],
+      [field(number), contentBytes("hi")],
+    ]) {
+      const text = refused(send(Buffer.concat(parts)), `field ${number}`);
+      assert.equal(text, `key: content: field ${number} is a kind that this server does not know`);
+    }
+  }
+  valid(send(Buffer.concat([contentBytes("hi"), field(101)])));
+});
+
 test("a send with a server-only kind, too many bytes or a missing field is refused", () => {
   const base = { target: toUser("2"), clientMessageId: "key" };
   const custom = (bytes: number) => ({

@@ -15,6 +15,11 @@ import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
+/**
+ * The numbers of Content up to this one are for kinds. Decoders that know two kinds of a content keep the
+ * last one, so a kind of a later version beside a known one would be shown unchecked after an update.
+ */
+const LAST_KIND = 99;
 
 /**
  * Creates the reader of sends: it decodes and validates each send, unless its call did. It never
@@ -51,6 +56,11 @@ export function contractReader(): (raw: RawSend) => ReadResult {
     const { clientMessageId, target, content } = request;
     const name = content?.kind.case;
     if (name === undefined) return invalid(entryFields, "content", "is empty");
+    const later = content?.$unknown?.find(({ no }) => no <= LAST_KIND);
+    if (later !== undefined) {
+      const why = `field ${later.no} is a kind that this server does not know`;
+      return invalid(entryFields, "content", why);
+    }
     if (!isFromDevices(name)) return invalid(entryFields, "content", "only the server writes this");
     const kind = kindNumber(name);
     const { fields, keyStart, keyLength } = entryFields;
