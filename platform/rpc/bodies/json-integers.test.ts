@@ -73,6 +73,7 @@ for (const [text, path] of [
   ['{"inner":{"inner":{"groupId":9007199254740993}}}', "inner.inner.group_id"],
   ['{"inners":[{},{"userIds":[9007199254740993]}]}', "inners[1].user_ids[0]"],
   ['{"groupId":"1","group_id":9007199254740993}', "group_id"],
+  ['\ufeff{"groupId":9007199254740993}', "group_id"],
 ] as const) {
   test(`a number that JSON has rounded is refused: ${text}`, () => {
     assert.throws(

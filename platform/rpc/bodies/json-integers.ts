@@ -21,7 +21,8 @@ const WIDE: ReadonlySet<ScalarType | undefined> = new Set([
  */
 export function requireExactIntegers(schema: DescMessage, bytes: Uint8Array): void {
   // Most requests have no such number, and are not parsed twice.
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
+  // Decoded like by the library, which drops a byte order mark: JSON.parse accepts none.
+  const text = new TextDecoder().decode(bytes);
   if (!LARGE.test(text)) return;
   let value: unknown;
   try {
