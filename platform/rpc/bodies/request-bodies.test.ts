@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { PassThrough } from "node:stream";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { createLog } from "#platform/log.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
@@ -57,5 +59,33 @@ test("a body whose connection closes fails at once", async () => {
   source.write("half");
   source.destroy();
   await assert.rejects(read, { code: "ERR_STREAM_PREMATURE_CLOSE" });
+  assert.equal(clock.waiting, 0);
+});
+
+test("the pieces of a stream of requests are released while it is open", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const pieces: WeakRef<ArrayBuffer>[] = [];
+  async function* arriving() {
+    for (;;) {
+      const piece = new Uint8Array(1 << 20);
+      pieces.push(new WeakRef(piece.buffer));
+      yield piece;
+    }
+  }
+  const call = { header: new Headers(), body: arriving() } as unknown as UniversalServerRequest;
+  const options = { source: new PassThrough() as never, request: call, maxBytes: 1, path: "/test" };
+  const clock = new ManualClock();
+  const bodies = requestBodies({ mesh: false, clock, log });
+  const { body } = bodies.streamed(options, new AbortController().signal);
+  const reader = body[Symbol.asyncIterator]();
+  for (let count = 0; count < 20; count++) await reader.next();
+  // A WeakRef keeps its target alive until the end of the current job.
+  await new Promise(setImmediate);
+  collect();
+  const kept = pieces.filter((piece) => piece.deref() !== undefined).length;
+  assert.ok(kept <= 2, `${kept} pieces are kept`);
+  clock.advance(30_000);
+  await assert.rejects(reader.next(), /did not arrive whole within 30 s/);
   assert.equal(clock.waiting, 0);
 });

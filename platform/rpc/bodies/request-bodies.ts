@@ -177,20 +177,28 @@ async function* pieces(
   options: { signal: AbortSignal; clock: Clock; refused: () => void },
 ): AsyncGenerator<Uint8Array> {
   const { signal, clock, refused } = options;
-  const ended = Promise.withResolvers<never>();
-  // The end may come while nobody reads.
-  ended.promise.catch(() => {});
-  const abort = () => ended.reject(signal.reason);
+  const ended = new AbortController();
+  // Not Promise.race with one promise of the end: that promise would keep every piece until it settles.
+  let stopWaiting: ((reason: unknown) => void) | undefined;
+  const abort = () => end(signal.reason);
+  function end(reason: unknown): void {
+    ended.abort(reason);
+    stopWaiting?.(reason);
+  }
   const timer = clock.after(BODY_TIMEOUT_MS, () => {
     refused();
-    ended.reject(errorFor("late"));
+    end(errorFor("late"));
   });
   signal.addEventListener("abort", abort, { once: true });
   if (signal.aborted) abort();
   const arriving = (request.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
   try {
     for (;;) {
-      const next = await Promise.race([arriving.next(), ended.promise]);
+      ended.signal.throwIfAborted();
+      const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+        stopWaiting = reject;
+        arriving.next().then(resolve, reject);
+      });
       if (next.done) return;
       yield next.value;
     }
