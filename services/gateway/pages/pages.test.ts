@@ -65,6 +65,17 @@ test("a browser gets the file compressed, and asks only whether its copy has cha
   assert.equal(await again.text(), "");
 });
 
+test("caches do not reuse a file of one origin for another one", async (t) => {
+  const cors = ["https://a.example"];
+  const one = await listen({ ...common, cors, pages });
+  t.after(() => one.close());
+  const response = await fetch(`http://127.0.0.1:${one.port}/docs/openapi.json`, {
+    headers: { origin: "https://a.example" },
+  });
+  assert.equal(response.headers.get("access-control-allow-origin"), "https://a.example");
+  assert.equal(response.headers.get("vary"), "Origin, accept-encoding");
+});
+
 test("HEAD has the headers alone, another method is refused, and /docs leads to /docs/", async () => {
   const head = await fetch(`${base}/docs/errors.html`, { method: "HEAD", headers: plain });
   assert.equal(head.status, 200);

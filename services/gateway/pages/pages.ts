@@ -75,7 +75,9 @@ export function createPages({
     const { headers } = request;
     const isGzip = acceptsGzip(headers);
     const body = isGzip ? compressed : plain;
-    response.setHeader("vary", "accept-encoding");
+    // CORS may have set it already: the answer to one origin must not be reused for another one.
+    const vary = response.getHeader("vary");
+    response.setHeader("vary", vary === undefined ? "accept-encoding" : `${vary}, accept-encoding`);
     response.setHeader("etag", etag);
     if (isKnown(headers, etag)) return answer(response, 304);
     response.setHeader("content-type", file.contentType);
