@@ -92,7 +92,9 @@ test("every statement runs in the database of its route, and each database store
     await one.groups("1001").getGroup({ groupId });
     await one.groups("1001").listMembers({ groupId });
   }
-  const again = await one.groups("1000").createGroup({ name: "g", clientGroupId: "g2" });
+  const again = await one
+    .groups("1000")
+    .createGroup({ name: "g", userIds: ["1001"], clientGroupId: "g2" });
   assert.equal(again.group!.groupId, groups[2]);
   const { opened } = await one.ingress.openSessions({ userIds: ["1001", "1000"] });
   assert.deepEqual(
