@@ -16,17 +16,26 @@ export interface Clock {
   after(delayMs: number, ring: () => void): Timer;
 }
 
-/** Longest delay of a timer, ms; setTimeout fires at once after a longer one. */
+/** Longest delay of setTimeout, ms: it fires at once for a longer one. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   elapsed: () => performance.now(),
   after(delayMs, ring) {
-    const timer = setTimeout(ring, Math.min(delayMs, MAX_DELAY_MS));
+    if (delayMs > MAX_DELAY_MS) return afterLong(delayMs, ring);
+    const timer = setTimeout(ring, delayMs);
     return { stop: () => clearTimeout(timer) };
   },
 };
+
+/** `after` by several timers. */
+function afterLong(delayMs: number, ring: () => void): Timer {
+  let timer = systemClock.after(MAX_DELAY_MS, () => {
+    timer = systemClock.after(delayMs - MAX_DELAY_MS, ring);
+  });
+  return { stop: () => timer.stop() };
+}
 
 /** Resolves after `delayMs`, or as soon as the signal aborts. Never rejects. */
 export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
