@@ -229,6 +229,25 @@ test("a login that is over ends the session and refuses a new one", {
   });
 });
 
+test("a registration whose answers are lost is retried, and creates one account", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const { fetch } = globalThis;
+  const losses = [
+    () => Promise.reject(new TypeError("fetch failed")),
+    async () => new Response(null, { status: 504 }),
+  ];
+  t.mock.method(globalThis, "fetch", async (...call: Parameters<typeof fetch>) => {
+    const answer = await fetch(...call);
+    return String(call[0]).endsWith("/Register") ? (losses.shift()?.() ?? answer) : answer;
+  });
+  const client = device();
+  const userName = `ana-${randomUUID().slice(0, 8)}`;
+  const { userId } = await client.register(userName, PASSWORD, "Ana");
+  assert.equal(losses.length, 0);
+  assert.equal((await client.login(userName, PASSWORD)).userId, userId);
+});
+
 test("a wrong password and a taken name are refused with their reasons", {
   timeout: TIMEOUT,
 }, async () => {

@@ -65,7 +65,7 @@ export class LuckyClient extends Emitter<ClientEvents> {
     const { url, clock = systemClock } = options;
     this.#options = options;
     this.#clientMessageIds = new ClientMessageIds(() => clock.now());
-    this.#credentials = new Credentials(anonymousAuth(url));
+    this.#credentials = new Credentials(anonymousAuth(url), clock);
     this.#tokens = new TokenKeeper({
       clock,
       exchange: (refreshToken) => this.#exchange(refreshToken),
@@ -118,7 +118,10 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return this.#messenger.welcome;
   }
 
-  /** Creates an account; does not log in. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
+  /**
+   * Creates an account; does not log in. Retried when an answer is lost, without a second account.
+   * Throws USER_NAME_TAKEN, PASSWORD_WEAK, or UNAVAILABLE when its outcome is unknown.
+   */
   register(userName: string, password: string, displayName = ""): Promise<User> {
     return this.#credentials.register(userName, password, displayName);
   }

@@ -2,6 +2,8 @@ import type { Client } from "@connectrpc/connect";
 import type { AuthService, Tokens } from "../../gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { User } from "../../gen/lucky/user/v1/user_pb.js";
+import { Backoff } from "../backoff.ts";
+import { type Clock, pause } from "../clock.ts";
 import { LuckyError, reasonOf } from "../error.ts";
 import type { DeviceOptions } from "./device.ts";
 import { type SealedPassword, sealPassword } from "./password.ts";
@@ -12,6 +14,9 @@ import { type SealedPassword, sealPassword } from "./password.ts";
  */
 const EXCHANGE_TIMEOUT_MS = 3_000;
 
+/** Attempts of a registration, the first included. */
+const MAX_REGISTER_ATTEMPTS = 3;
+
 /** Result of a login. */
 export interface LoggedIn {
   readonly user: User;
@@ -21,17 +26,32 @@ export interface LoggedIn {
 /** Registers, logs in and refreshes: the calls that need no access token. Throws LuckyErrors. */
 export class Credentials {
   readonly #auth: Client<typeof AuthService>;
+  readonly #clock: Clock;
 
-  constructor(auth: Client<typeof AuthService>) {
+  constructor(auth: Client<typeof AuthService>, clock: Clock) {
     this.#auth = auth;
+    this.#clock = clock;
   }
 
-  /** Creates an account. Throws USER_NAME_TAKEN or PASSWORD_WEAK. */
-  register(userName: string, password: string, displayName: string): Promise<User> {
-    return this.sealed(password, async (sealed) => {
-      const request = { userName, password: sealed, displayName };
-      return (await this.#auth.register(request)).user!;
-    });
+  /**
+   * Creates an account. A registration without an answer is retried under its key, so that it creates
+   * one account. Throws USER_NAME_TAKEN, PASSWORD_WEAK, or UNAVAILABLE after the last attempt: the
+   * outcome is unknown then.
+   */
+  async register(userName: string, password: string, displayName: string): Promise<User> {
+    const about = { userName, displayName, clientRegistrationId: crypto.randomUUID() };
+    const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
+    for (let attempts = 1; ; attempts++) {
+      try {
+        return await this.sealed(password, async (sealed) => {
+          return (await this.#auth.register({ ...about, password: sealed })).user!;
+        });
+      } catch (error) {
+        const { reason, retryAfterMs } = LuckyError.from(error);
+        if (reason !== ErrorReason.UNAVAILABLE || attempts >= MAX_REGISTER_ATTEMPTS) throw error;
+        await pause(this.#clock, backoff.next(retryAfterMs));
+      }
+    }
   }
 
   /** Logs a device in. Throws CREDENTIALS_INVALID. */
