@@ -26,7 +26,9 @@ const (
 	firstReadLimit = 4 << 20
 	// Close codes from here to 4999 mean: do not reconnect by yourself.
 	stayClosedFrom = 4500
-	renewalRetry   = 5 * time.Second
+	// Frames that wait for the rate limit, besides the sends in flight.
+	queuedFrames = 256
+	renewalRetry = 5 * time.Second
 )
 
 // Handlers get the events of a session. They run one at a time, and the session waits for them: a
@@ -80,7 +82,7 @@ type Session struct {
 	mu     sync.Mutex
 	socket *websocket.Conn
 	// writes are the frames for the writer of the current socket; nil when none is open.
-	writes   chan []byte
+	writes   chan outgoing
 	welcome  *framev1.Welcome
 	kick     *framev1.Kick
 	attempts int
@@ -325,7 +327,7 @@ func (s *Session) enter(ctx context.Context, welcome *framev1.Welcome) {
 	first := s.welcome == nil
 	s.welcome = welcome
 	s.attempts = 0
-	s.writes = make(chan []byte, 256)
+	s.writes = make(chan outgoing, queuedFrames+max(0, welcome.GetLimits().GetMaxSendsInFlight()))
 	s.client.serverTime(welcome.GetServerTimeMs())
 	if limit := welcome.GetLimits().GetMaxServerFrameBytes(); limit > 0 {
 		s.socket.SetReadLimit(int64(limit))
@@ -342,19 +344,23 @@ func (s *Session) enter(ctx context.Context, welcome *framev1.Welcome) {
 	s.requestSync()
 }
 
-// writeFrames is the only writer of a socket; it also sends the heartbeats.
-func (s *Session) writeFrames(ctx context.Context, socket *websocket.Conn, frames <-chan []byte, welcome *framev1.Welcome) {
+// writeFrames is the only writer of a socket: it throttles the frames, and sends the heartbeats.
+func (s *Session) writeFrames(ctx context.Context, socket *websocket.Conn, frames <-chan outgoing, welcome *framev1.Welcome) {
 	interval := time.Duration(welcome.GetHeartbeatIntervalMs()) * time.Millisecond
 	beat, _ := proto.Marshal(&framev1.ClientFrame{Kind: &framev1.ClientFrame_Heartbeat{Heartbeat: &framev1.Heartbeat{}}})
+	limiter := frameLimiter(welcome.GetLimits())
 	for {
-		frame := beat
+		frame := outgoing{beat, 1}
 		select {
 		case <-ctx.Done():
 			return
 		case frame = <-frames:
 		case <-time.After(max(interval/2, 100*time.Millisecond)):
 		}
-		if socket.Write(ctx, websocket.MessageBinary, frame) != nil {
+		if limiter.WaitN(ctx, min(frame.weight, limiter.Burst())) != nil {
+			return
+		}
+		if socket.Write(ctx, websocket.MessageBinary, frame.data) != nil {
 			return // The reader sees the end of the socket.
 		}
 	}
@@ -368,7 +374,7 @@ func (s *Session) write(frame *framev1.ClientFrame) bool {
 		return false
 	}
 	select {
-	case s.writes <- encoded:
+	case s.writes <- outgoing{encoded, frameWeight(frame, len(encoded))}:
 		return true
 	default:
 		go s.socket.CloseNow()

@@ -30,7 +30,7 @@ const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   open: ["expect"],
   close: [],
   closed: ["code"],
-  send: ["to", "key", "content", "background", "expect", "error", "save"],
+  send: ["to", "key", "content", "background", "times", "expect", "error", "save"],
   result: ["expect", "error", "save"],
   receive: ["conversation", "entries", "texts", "times", "from"],
   receipt: ["conversation", "user", "delivered", "read"],
@@ -76,6 +76,7 @@ export class Play {
     const operation = operationOf(step);
     if (operation === "call") return await this.#call(step);
     if (operation === "login") return await this.#login(step);
+    if (operation === "send") return await this.#sendAll(step);
     // ${n} in the texts counts the entries.
     const { texts: pattern = null, ...rest } = step;
     const filled: Step = { ...(fill(rest, this.#values) as Step), texts: pattern };
@@ -83,10 +84,14 @@ export class Play {
       return this.#answered(step, await this.#background.get(String(step.result))!);
     if (operation === "network") return await this.#network(String(step.network));
     for (const name of texts(filled[operation])) {
-      const device = this.#devices.get(name);
-      if (!device) throw new Error(`no device "${name}" logged in`);
-      await this.#onDevice(operation, device, filled);
+      await this.#onDevice(operation, this.#device(name), filled);
     }
+  }
+
+  #device(name: string): Device {
+    const device = this.#devices.get(name);
+    if (!device) throw new Error(`no device "${name}" logged in`);
+    return device;
   }
 
   async #onDevice(operation: string, device: Device, step: Step): Promise<void> {
@@ -100,8 +105,6 @@ export class Play {
         return await client.close();
       case "closed":
         return await device.closes(Number(step.code));
-      case "send":
-        return await this.#send(device, step);
       case "receive":
         return await receive(device, step);
       case "receipt":
@@ -159,13 +162,13 @@ export class Play {
     this.#answered(step, { answer });
   }
 
-  async #send({ client }: Device, step: Step): Promise<void> {
-    const content = messageFrom(ContentSchema, step.content ?? null);
-    const clientMessageId = String(step.key);
-    const sending = client.send(step.to as unknown as Target, content, { clientMessageId });
-    const answer = settle(sending.then((accepted) => toJson(AcceptedSchema, accepted) as Json));
-    if (step.background !== undefined) this.#background.set(String(step.background), answer);
-    else this.#answered(step, await answer);
+  async #sendAll(step: Step): Promise<void> {
+    const { client } = this.#device(String(step.send));
+    const answers: Promise<Answer>[] = [];
+    for (let n = 1; n <= Number(step.times ?? 1); n++)
+      answers.push(send(client, fill(step, { ...this.#values, n: String(n) }) as Step));
+    if (step.background !== undefined) this.#background.set(String(step.background), answers[0]!);
+    else for (const answer of answers) this.#answered(step, await answer);
   }
 
   async #network(mode: string): Promise<void> {
@@ -187,6 +190,13 @@ export class Play {
     if (step.expect !== undefined) match("answer", fill(step.expect, this.#values), got.answer);
     save(step, got.answer, this.#values);
   }
+}
+
+function send(client: LuckyClient, step: Step): Promise<Answer> {
+  const content = messageFrom(ContentSchema, step.content ?? null);
+  const clientMessageId = String(step.key);
+  const sending = client.send(step.to as unknown as Target, content, { clientMessageId });
+  return settle(sending.then((accepted) => toJson(AcceptedSchema, accepted) as Json));
 }
 
 /** Takes the next entries of a conversation on a device and compares them. */

@@ -70,7 +70,7 @@ var operations = map[string][]string{
 	"open":    {"expect"},
 	"close":   {},
 	"closed":  {"code"},
-	"send":    {"to", "key", "content", "background", "expect", "error", "save"},
+	"send":    {"to", "key", "content", "background", "times", "expect", "error", "save"},
 	"result":  {"expect", "error", "save"},
 	"receive": {"conversation", "entries", "texts", "times", "from"},
 	"receipt": {"conversation", "user", "delivered", "read"},

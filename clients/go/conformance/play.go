@@ -165,22 +165,43 @@ func (p *play) open(one *device, step map[string]any) error {
 }
 
 func (p *play) send(step map[string]any) error {
-	filled, err := p.values.fill(step)
-	if err != nil {
-		return err
+	session := p.devices[text(step["send"])].session
+	answers := []chan result{}
+	for n := 1; n <= max(1, number(step["times"])); n++ {
+		p.values["n"] = strconv.Itoa(n)
+		filled, err := p.values.fill(step)
+		if err != nil {
+			return err
+		}
+		answer, err := sendOne(session, filled.(map[string]any))
+		if err != nil {
+			return err
+		}
+		answers = append(answers, answer)
 	}
-	arguments := filled.(map[string]any)
-	one := p.devices[text(step["send"])]
+	if name, ok := step["background"]; ok {
+		p.background[text(name)] = answers[0]
+		return nil
+	}
+	for _, answer := range answers {
+		if err := p.answered(step, <-answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sendOne(session *lucky.Session, arguments map[string]any) (chan result, error) {
 	target, content := &messagev1.SendRequest{}, &messagev1.Content{}
 	if err := errors.Join(messageFrom(arguments["to"], target), messageFrom(arguments["content"], content)); err != nil {
-		return err
+		return nil, err
 	}
 	target.ClientMessageId = text(arguments["key"])
 	answer := make(chan result, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
-		accepted, err := one.session.Send(ctx, target, content)
+		accepted, err := session.Send(ctx, target, content)
 		if err != nil {
 			answer <- result{nil, err}
 			return
@@ -188,11 +209,7 @@ func (p *play) send(step map[string]any) error {
 		object, err := jsonOf(accepted)
 		answer <- result{object, err}
 	}()
-	if name, ok := step["background"]; ok {
-		p.background[text(name)] = answer
-		return nil
-	}
-	return p.answered(step, <-answer)
+	return answer, nil
 }
 
 // receive takes the next entries of a conversation on a device and compares them.

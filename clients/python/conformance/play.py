@@ -26,7 +26,7 @@ OPERATIONS = {
     "open": "expect",
     "close": "",
     "closed": "code",
-    "send": "to key content background expect error save",
+    "send": "to key content background times expect error save",
     "result": "expect error save",
     "receive": "conversation entries texts times from",
     "receipt": "conversation user delivered read",
@@ -105,6 +105,8 @@ class Play:
             await self._call(step)
         elif operation == "login":
             await self._login(step)
+        elif operation == "send":
+            await self._send(step)
         elif operation == "result":
             self._answered(step, *await self._background[step["result"]])
         elif operation == "network":
@@ -160,18 +162,16 @@ class Play:
         await device.until("the close", lambda: device.closed)
         match("close code", step["code"], device.closed.code)
 
-    async def _send(self, device: Device, step: dict, _: Any) -> None:
-        target = json_format.ParseDict(step["to"], message_pb2.SendRequest())
-        content = json_format.ParseDict(step["content"], content_pb2.Content())
-
-        async def send() -> Any:
-            accepted = await device.session.send(target, content, step["key"])
-            return json_format.MessageToDict(accepted)
-
-        task = asyncio.create_task(_settle(send()))
+    async def _send(self, step: dict) -> None:
+        session = self._devices[step["send"]].session
+        tasks = []
+        for n in range(1, step.get("times", 1) + 1):
+            filled = fill(step, self._values | {"n": str(n)})
+            tasks.append(asyncio.create_task(_settle(_send_one(session, filled))))
         if "background" in step:
-            self._background[step["background"]] = task
-        else:
+            self._background[step["background"]] = tasks[0]
+            return
+        for task in tasks:
             self._answered(step, *await task)
 
     async def _receive(self, device: Device, step: dict, pattern: str | None) -> None:
@@ -214,6 +214,12 @@ class Play:
         if "expect" in step:
             match("answer", fill(step["expect"], self._values), answer)
         save(step, answer, self._values)
+
+
+async def _send_one(session: Session, step: dict) -> Any:
+    target = json_format.ParseDict(step["to"], message_pb2.SendRequest())
+    content = json_format.ParseDict(step["content"], content_pb2.Content())
+    return json_format.MessageToDict(await session.send(target, content, step["key"]))
 
 
 async def _settle(answer) -> tuple[Any, Exception | None]:

@@ -19,6 +19,7 @@ from lucky.presence.v1 import presence_pb2
 from .client import Client
 from .cursors import Cursors
 from .errors import CODES, LuckyError, error_from, error_of, unavailable
+from .limit import FrameLimit, frame_weight
 from .logs import Logs
 from .sends import Sends
 from .state import State
@@ -88,6 +89,7 @@ class Session:
         self._kick = frame_pb2.Kick()
         self._move_at: float | None = None
         self._attempts = 0
+        self._limit = FrameLimit(frame_pb2.Limits())
         self._calls: dict[int, asyncio.Future[frame_pb2.RpcResult]] = {}
         self._last_call = 0
         self._tasks: set[asyncio.Task] = set()
@@ -174,15 +176,21 @@ class Session:
         response.ParseFromString(answer.response)
 
     def write(self, frame: frame_pb2.ClientFrame) -> bool:
-        """Writes a frame; False when no session is open."""
+        """Writes a frame within the rate limit; False when no session is open."""
         if not self.is_open or self._socket is None:
             return False
-        self.start(self._write(self._socket, frame.SerializeToString()))
+        self.start(self._write(self._socket, self._limit, frame))
         return True
 
-    async def _write(self, socket: websockets.ClientConnection, frame: bytes) -> None:
+    async def _write(
+        self, socket: websockets.ClientConnection, limit: FrameLimit, frame: frame_pb2.ClientFrame
+    ) -> None:
+        encoded, weight = frame.SerializeToString(), frame_weight(frame)
+        await limit.wait(weight)
+        if self._socket is not socket:
+            return
         with contextlib.suppress(websockets.ConnectionClosed):  # The reader sees the end.
-            await socket.send(frame)
+            await socket.send(encoded)
 
     def start(self, work) -> None:
         """Runs work in the background until the session ends."""
@@ -284,6 +292,7 @@ class Session:
         """Takes Welcome: the session is open."""
         self.welcome = welcome
         self.is_open = True
+        self._limit = FrameLimit(welcome.limits)
         self._attempts = 0
         self.client.server_time(welcome.server_time_ms)
         self.start(self._beat(self._socket))

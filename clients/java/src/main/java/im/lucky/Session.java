@@ -260,6 +260,7 @@ public final class Session implements AutoCloseable {
     open = true;
     attempts = 0;
     client.serverTime(first.getServerTimeMs());
+    socket.throttle(first.getLimits());
     beat(socket, Math.max(200, first.getHeartbeatIntervalMs()));
     opened.complete(first);
     listener.onOpen(first);

@@ -3,6 +3,7 @@ package im.lucky;
 import com.google.protobuf.InvalidProtocolBufferException;
 import im.lucky.frame.v1.ClientFrame;
 import im.lucky.frame.v1.Kick;
+import im.lucky.frame.v1.Limits;
 import im.lucky.frame.v1.ServerFrame;
 import java.io.ByteArrayOutputStream;
 import java.net.URI;
@@ -12,6 +13,8 @@ import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
+import java.util.concurrent.Executor;
+import java.util.concurrent.TimeUnit;
 
 /** One WebSocket: reads and writes frames. Its session hears of its end exactly once. */
 final class Socket implements WebSocket.Listener {
@@ -24,6 +27,9 @@ final class Socket implements WebSocket.Listener {
 
   /** The writes so far: WebSocket takes one after the other. */
   private CompletableFuture<?> writes = CompletableFuture.completedFuture(null);
+
+  /** Replaced by the limit of Welcome. */
+  private FrameLimit limit = new FrameLimit(Limits.getDefaultInstance());
 
   /** The last Kick; used on the session's thread. */
   Kick kick = Kick.getDefaultInstance();
@@ -42,10 +48,26 @@ final class Socket implements WebSocket.Listener {
             .join();
   }
 
-  /** Called on the session's thread. */
+  /** Throttles the frames from here on. Called on the session's thread. */
+  void throttle(Limits limits) {
+    limit = new FrameLimit(limits);
+  }
+
+  /** Writes a frame within the rate limit. Called on the session's thread. */
   void write(ClientFrame frame) {
     ByteBuffer bytes = ByteBuffer.wrap(frame.toByteArray());
-    writes = writes.thenCompose(before -> webSocket.sendBinary(bytes, true));
+    int weight = FrameLimit.weightOf(frame);
+    FrameLimit current = limit;
+    writes =
+        writes
+            .thenCompose(before -> delay(current.reserveNs(weight)))
+            .thenCompose(waited -> webSocket.sendBinary(bytes, true));
+  }
+
+  private static CompletableFuture<Void> delay(long ns) {
+    if (ns == 0) return CompletableFuture.completedFuture(null);
+    Executor later = CompletableFuture.delayedExecutor(ns, TimeUnit.NANOSECONDS);
+    return CompletableFuture.runAsync(() -> {}, later);
   }
 
   /** Closes after the frames written so far. */

@@ -38,7 +38,7 @@ final class Play {
     OPERATIONS.put("open", "expect");
     OPERATIONS.put("close", "");
     OPERATIONS.put("closed", "code");
-    OPERATIONS.put("send", "to key content background expect error save");
+    OPERATIONS.put("send", "to key content background times expect error save");
     OPERATIONS.put("result", "expect error save");
     OPERATIONS.put("receive", "conversation entries texts times from");
     OPERATIONS.put("receipt", "conversation user delivered read");
@@ -74,6 +74,7 @@ final class Play {
     switch (operation) {
       case "call" -> call(step);
       case "login" -> login(step);
+      case "send" -> send(step);
       case "network" -> network(String.valueOf(step.get("network")));
       case "result" -> sent(step, background.get(String.valueOf(step.get("result"))));
       default -> {
@@ -114,7 +115,6 @@ final class Play {
       case "close" -> device.close();
       case "closed" ->
           Values.match("close code", step.get("code"), device.closed().code());
-      case "send" -> send(device, step);
       case "receive" -> receive(device, step, pattern);
       case "receipt" ->
           device.receipt(
@@ -131,9 +131,7 @@ final class Play {
 
   private void call(Map<String, Object> step) throws Exception {
     for (long n = 1; n <= Values.number(step.get("times"), 1); n++) {
-      Map<String, String> counted = new HashMap<>(values);
-      counted.put("n", String.valueOf(n));
-      Map<String, Object> filled = Values.map(Values.fill(step, counted));
+      Map<String, Object> filled = Values.map(Values.fill(step, counted(n)));
       for (String over : Values.texts(step.get("over"))) {
         try {
           callOver(over, filled);
@@ -187,17 +185,31 @@ final class Play {
     answered(step, Values.json(answer), null);
   }
 
-  private void send(Device device, Map<String, Object> step) throws Exception {
+  private void send(Map<String, Object> step) throws Exception {
+    Session session = devices.get(String.valueOf(step.get("send"))).session;
+    List<CompletableFuture<Accepted>> all = new ArrayList<>();
+    for (long n = 1; n <= Values.number(step.get("times"), 1); n++)
+      all.add(sendOne(session, Values.map(Values.fill(step, counted(n)))));
+    Object name = step.get("background");
+    if (name != null) background.put(String.valueOf(name), all.get(0));
+    else for (CompletableFuture<Accepted> sending : all) sent(step, sending);
+  }
+
+  private static CompletableFuture<Accepted> sendOne(Session session, Map<String, Object> step)
+      throws Exception {
     SendRequest target =
         (SendRequest) Values.message(step.get("to"), SendRequest.getDefaultInstance());
     Content content =
         (Content) Values.message(step.get("content"), Content.getDefaultInstance());
     String key = String.valueOf(step.get("key"));
-    CompletableFuture<Accepted> sending =
-        device.session.send(target.toBuilder().setClientMessageId(key).build(), content);
-    Object name = step.get("background");
-    if (name != null) background.put(String.valueOf(name), sending);
-    else sent(step, sending);
+    return session.send(target.toBuilder().setClientMessageId(key).build(), content);
+  }
+
+  /** The saved values, and n. */
+  private Map<String, String> counted(long n) {
+    Map<String, String> counted = new HashMap<>(values);
+    counted.put("n", String.valueOf(n));
+    return counted;
   }
 
   private void sent(Map<String, Object> step, CompletableFuture<Accepted> sending)
