@@ -286,7 +286,7 @@ export declare const RevokeOtherDevicesRequestSchema: GenMessage<RevokeOtherDevi
  */
 export declare type RevokeOtherDevicesResponse = Message<"lucky.auth.v1.RevokeOtherDevicesResponse"> & {
   /**
-   * Number of logins that this call ended; a repeat ends none.
+   * Number of logins that this call ended; a retry ends none.
    *
    * @generated from field: int32 revoked = 1;
    */
@@ -318,7 +318,7 @@ export declare const DeviceService: GenService<{
     output: typeof ListDevicesResponseSchema;
   },
   /**
-   * Renames a device. Fails with DEVICE_NOT_FOUND. A repeat is harmless.
+   * Renames a device. Fails with DEVICE_NOT_FOUND. A retry is harmless.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RenameDevice
    */
@@ -331,7 +331,7 @@ export declare const DeviceService: GenService<{
    * Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
    * second. The logins that it confirmed by QR code end too. The device may be the calling one. For
    * another device an access token is not enough, because a stolen one could log out its owner: the
-   * caller adds a proof, and the calling login stays even if the ended one confirmed it. A repeat is
+   * caller adds a proof, and the calling login stays even if the ended one confirmed it. A retry is
    * harmless: for a device whose login ended recently, it changes nothing and sends no notice. Fails
    * with DEVICE_NOT_FOUND, also for a login that ended long ago, or as Proof says.
    *
@@ -356,7 +356,7 @@ export declare const DeviceService: GenService<{
   },
   /**
    * Ends all logins of the caller except the calling one. An access token is not enough, see
-   * RevokeDevice. A repeat is harmless: with no other login it changes nothing and sends no notice.
+   * RevokeDevice. A retry is harmless: with no other login it changes nothing and sends no notice.
    * Fails as Proof says.
    *
    * @generated from rpc lucky.auth.v1.DeviceService.RevokeOtherDevices

@@ -208,9 +208,9 @@ export enum ErrorReason {
   GROUP_FULL = 20,
 
   /**
-   * unimplemented: no such method, or one that cannot be called here or not in this way: by another
-   * HTTP method than POST, with another content type, or with a compressed request. A health check of
-   * a service that is not served here has the code not_found.
+   * unimplemented: the method does not exist or is not served here, or the request is not a POST, has
+   * another content type, or is compressed. The code is not_found for a health check of a service that
+   * is not served here.
    *
    * @generated from enum value: ERROR_REASON_METHOD_NOT_FOUND = 21;
    */

@@ -796,7 +796,7 @@ export declare const UserService: GenService<{
   },
   /**
    * Changes the fields that are present. Absent fields are unchanged; a present empty text clears its
-   * field. Returns the caller's profile after the change. A repeat is harmless.
+   * field. Returns the caller's profile after the change. A retry is harmless.
    *
    * @generated from rpc lucky.user.v1.UserService.UpdateProfile
    */

@@ -461,9 +461,9 @@ export declare type SweepResponse = Message<"lucky.internal.ingress.v1.SweepResp
   nextCursor: string;
 
   /**
-   * The databases that were read. Another epoch than in an earlier sweep means that the log was reset
-   * meanwhile: sequences that devices hold may belong to other entries now, so connect closes its
-   * sessions with LOG_RESET.
+   * The databases that were read. When an epoch differs from that of an earlier sweep, the log was reset:
+   * sequences that devices hold may belong to other entries now. Connect then closes its sessions with
+   * LOG_RESET.
    *
    * @generated from field: repeated lucky.internal.ingress.v1.SweepResponse.Database databases = 6;
    */
