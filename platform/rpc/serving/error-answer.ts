@@ -37,9 +37,9 @@ export function noSuchMethod(): ConnectError {
 }
 
 /**
- * An error in the protocol of the caller, which the content type of the request names. A caller of no
- * known protocol gets the JSON of a unary Connect call. `status` is the HTTP status of that JSON, when
- * it is not the one of the error's code.
+ * Encodes an error in the protocol of the caller, as the content type of the request names it. An unknown
+ * protocol gets the JSON of a unary Connect call. `status` is the HTTP status of that JSON; by default
+ * the one of the error's code.
  */
 export function errorResponse(
   type: string | null | undefined,

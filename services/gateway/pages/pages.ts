@@ -16,8 +16,8 @@ export const PAGES_PATH = "/docs";
 const gzipAsync = promisify(gzip);
 
 /**
- * The pages run only scripts and styles of this gateway, none in the HTML itself, call only this
- * gateway, and are shown in no frame. Images in the styles are data.
+ * Scripts, styles and calls are allowed only from and to this gateway, and nothing inline. No other page
+ * may embed the pages in a frame. The styles contain images as data URLs.
  */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
@@ -35,7 +35,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   "x-content-type-options": "nosniff",
   "referrer-policy": "no-referrer",
   "cross-origin-opener-policy": "same-origin",
-  // A browser may keep the file, and asks with its ETag whether it has changed.
+  // A browser may cache the file, and revalidates it with its ETag.
   "cache-control": "no-cache",
 };
 

@@ -103,7 +103,7 @@ function files(schema: Schema, requested: DescFile | undefined, sent: Set<DescFi
   if (requested === undefined) return notFound();
   const found: DescFile[] = [requested];
   sent.add(requested);
-  // Grows while it is read: the imports of the imports follow.
+  // The loop appends to the list it iterates, so it also visits the imports of imports.
   for (const file of found) {
     for (const dependency of file.dependencies) {
       if (sent.has(dependency)) continue;

@@ -42,9 +42,9 @@ export interface ByUser {
 }
 
 /**
- * Adds one row with the buckets of the database to a statement with these bigint columns: the sum of the
- * cubes of the buckets that are here, a fingerprint, and the buckets that are moving away. It costs a
- * quarter of all states.
+ * Adds one row with the buckets of the database to a statement with these bigint columns. The row has the
+ * sum of the cubes of the buckets that are here, as a fingerprint, and the numbers of the buckets that are
+ * moving away. It costs a quarter of a row with the states of all buckets.
  */
 export function byUser(plain: Statement, columns: readonly string[]): ByUser {
   const nulls = columns.map((column) => `NULL::bigint AS ${column}`).join(", ");
@@ -78,8 +78,8 @@ export interface RowsByUser<R> {
 
 /**
  * Runs a statement by user in databases. They are not read at the same moment: when a bucket may have
- * moved meanwhile, they are read once more. `valuesOf` gives the parameters; a database for which it throws
- * counts as failed. Throws UNAVAILABLE when no database can be read.
+ * moved between the reads, they are read once more. `valuesOf` returns the parameters; a database for which
+ * it throws counts as failed. Throws UNAVAILABLE when no database can be read.
  */
 export async function readByUser<R extends ConversationRow>(
   logs: Logs,
