@@ -70,8 +70,8 @@ export interface RowsByUser<R> {
   /** The databases that could not be read. */
   readonly failed: readonly Database[];
   /**
-   * Whether a bucket was in none of the databases that were read: it moves, or it moved between the
-   * reads. Its rows may be missing.
+   * Whether a bucket was in none of the databases that were read: it moves, it moved between the reads,
+   * or a database could not be read. Its rows may be missing.
    */
   readonly moved: boolean;
 }
@@ -95,8 +95,8 @@ export async function readByUser<R extends ConversationRow>(
     if (results.length === 0) throwFirst(failures);
     const failed = failures.flatMap(({ items }) => items);
     const sum = results.reduce((total, one) => total + one.sum, 0);
-    const moved = !isOne && failed.length === 0 && sum !== ALL_BUCKETS;
-    if (moved && attempt === 1) continue;
+    const moved = !isOne && (failed.length > 0 || sum !== ALL_BUCKETS);
+    if (moved && failed.length === 0 && attempt === 1) continue;
     const isObsolete = await obsoleteRows(logs, results);
     const rows = results.flatMap(({ db, rows }) => rows.filter((row) => !isObsolete(db, row)));
     return { rows, failed, moved };
