@@ -125,7 +125,7 @@ export class Downlink {
     for (const name of channels) {
       const channel = this.#options.channels.get(name);
       if (!channel) continue;
-      const declining = channel.declining?.size ? channel.declining : undefined;
+      const declining = isDeclined(channel.declining, frame);
       const toAll = exceptUserId === "0" || !this.#options.channels.get(userChannel(exceptUserId));
       if (toAll && !declining && name.startsWith("g:")) {
         this.#options.sockets.publish(name, frame);
@@ -138,6 +138,14 @@ export class Downlink {
       }
     }
   }
+}
+
+/** Whether one of the sessions has declined frames of this kind. */
+function isDeclined(declining: Iterable<Session> | undefined, frame: Uint8Array): boolean {
+  if (declining === undefined) return false;
+  const kind = kindOf(frame);
+  for (const { declined } of declining) if (declined?.has(kind)) return true;
+  return false;
 }
 
 /** The entries of all deliveries in order, except those that the session itself sent. */
