@@ -40,6 +40,9 @@ export interface SweepOptions {
  */
 const KEPT_CURSORS = 20;
 
+/** Delay of a retry while no sweep has succeeded yet, ms. */
+const FIRST_RETRY_MS = 1_000;
+
 /** Maximum users in one call. */
 const USERS_LIMIT = maxItems(SweepRequestSchema.field.userIds);
 
@@ -60,6 +63,7 @@ export class Sweep {
   /** Timers of gaps that may still close before the grace time ends. */
   readonly #graces = new Set<Timer>();
   #timer: Timer | undefined;
+  #retry: Timer | undefined;
   /** Changes since this cursor are not checked yet; empty: all news that server keeps. */
   #cursor = "";
   /** Cursors of earlier sweeps, the oldest first, with their times by the clock's elapsed time. */
@@ -79,7 +83,7 @@ export class Sweep {
   start(): void {
     const { clock, config } = this.#options;
     this.#timer = clock.every(config.sweepIntervalMs, () => void this.run());
-    // The epochs of the log must be known before the first sessions: a later sweep compares with them.
+    // Later sweeps compare the epochs of the log with those of the first one.
     void this.run();
   }
 
@@ -99,6 +103,7 @@ export class Sweep {
       .catch((error: unknown) => {
         // The next sweep retries the same span.
         this.#options.log.warn({ event: "sweep_failed", err: error });
+        if (this.#cursor === "" && !this.#closed) this.#retryFirst();
       })
       .finally(() => {
         this.#running = undefined;
@@ -113,7 +118,14 @@ export class Sweep {
   close(): void {
     this.#closed = true;
     this.#timer?.stop();
+    this.#retry?.stop();
     for (const timer of this.#graces) timer.stop();
+  }
+
+  /** Until a sweep has succeeded, a reset of the log would end no session. */
+  #retryFirst(): void {
+    this.#retry?.stop();
+    this.#retry = this.#options.clock.after(FIRST_RETRY_MS, () => void this.run());
   }
 
   async #sweep(): Promise<void> {
