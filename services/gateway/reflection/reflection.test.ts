@@ -165,10 +165,16 @@ test("a stream that its caller leaves open ends after 30 s, and at once when the
 test("streams, their requests and the bytes of a request are bounded, and an ended stream frees its place", async (t) => {
   const { baseUrl } = await start(t);
   const question = { case: "listServices", value: "" } as const;
-  const transport = createGrpcTransport({ baseUrl });
-  const streams = Array.from({ length: 100 }, () => stream(baseUrl, ServerReflection, transport));
+  const transports = Array.from({ length: 11 }, (_, nr) =>
+    createGrpcTransport({ baseUrl, nodeOptions: { localAddress: `127.0.0.${nr + 1}` } as object }),
+  );
+  const from = (nr: number) => stream(baseUrl, ServerReflection, transports[nr]);
+  const streams = Array.from({ length: 10 }, () => from(0));
   await Promise.all(streams.map(({ ask }) => ask(question)));
-  await assert.rejects(stream(baseUrl).ask(question), /too many reflection streams/);
+  await assert.rejects(from(0).ask(question), /too many reflection streams/);
+  for (let nr = 1; nr < 10; nr++) streams.push(...Array.from({ length: 10 }, () => from(nr)));
+  await Promise.all(streams.slice(10).map(({ ask }) => ask(question)));
+  await assert.rejects(from(10).ask(question), /too many reflection streams/);
   const [first, second, third] = streams;
   for (let count = 1; count < 200; count++) await first!.ask(question);
   await assert.rejects(first!.ask(question), /too many requests/);

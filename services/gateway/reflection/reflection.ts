@@ -1,5 +1,5 @@
 import type { DescFile, DescService } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
+import { Code, type HandlerContext } from "@connectrpc/connect";
 import { Health } from "#gen/grpc/health/v1/health_pb.js";
 import {
   ServerReflection,
@@ -11,11 +11,14 @@ import {
 } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
+import { networkOf } from "#platform/network.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
 import { type Served, serve } from "#platform/rpc/served.ts";
 import { type Schema, schemaOf } from "./schema.ts";
 
-/** Maximum open streams, which need no token. More are refused with OVERLOADED. */
+/** Maximum open streams, which need no token, of all and of one network. More are refused with OVERLOADED. */
 const MAX_STREAMS = 100;
+const MAX_STREAMS_OF_NETWORK = 10;
 
 /**
  * Maximum requests of one stream, and bytes of files in its answers, far above those of any tool: the
@@ -34,14 +37,19 @@ type Question = (ServerReflectionRequest | ServerReflectionRequestAlpha)["messag
 export function reflectionServices(shown: readonly DescService[]): Served[] {
   const schema = schemaOf([...shown, Health, ServerReflection, ServerReflectionAlpha]);
   let streams = 0;
+  const byNetwork = new Map<string, number>();
 
   async function* answers<R extends { host: string; messageRequest: Question }>(
     requests: AsyncIterable<R>,
+    { values }: Pick<HandlerContext, "values">,
   ) {
-    if (streams >= MAX_STREAMS) {
+    const network = networkOf(values.get(peerAddress) ?? "local");
+    const ofNetwork = byNetwork.get(network) ?? 0;
+    if (streams >= MAX_STREAMS || ofNetwork >= MAX_STREAMS_OF_NETWORK) {
       throw fail(ErrorReason.OVERLOADED, "too many reflection streams", { retryAfterMs: 1_000 });
     }
     streams++;
+    byNetwork.set(network, ofNetwork + 1);
     try {
       const sent = new Set<DescFile>();
       let count = 0;
@@ -56,6 +64,9 @@ export function reflectionServices(shown: readonly DescService[]): Served[] {
       }
     } finally {
       streams--;
+      const left = byNetwork.get(network)! - 1;
+      if (left > 0) byNetwork.set(network, left);
+      else byNetwork.delete(network);
     }
   }
 
