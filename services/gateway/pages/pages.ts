@@ -78,7 +78,8 @@ export function createPages({
     // CORS may have set it already: the answer to one origin must not be reused for another one.
     const vary = response.getHeader("vary");
     response.setHeader("vary", vary === undefined ? "accept-encoding" : `${vary}, accept-encoding`);
-    response.setHeader("etag", etag);
+    // Weak: the compressed file has it too.
+    response.setHeader("etag", `W/${etag}`);
     if (isKnown(headers, etag)) return answer(response, 304);
     response.setHeader("content-type", file.contentType);
     response.setHeader("content-length", body.length);
