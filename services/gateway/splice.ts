@@ -69,7 +69,7 @@ function boundWaits(source: Duplex, expired: () => void, clock: Clock): void {
  * Passes the answer of an instance that refused the upgrade to the device, and then closes both.
  */
 export function passRefusal(device: Duplex, upstream: Socket, clock: Clock): void {
-  device.once("close", () => upstream.destroy());
+  // It also destroys the upstream when the device closes.
   pipeline(upstream, device, () => {});
   linger(device, clock);
 }
