@@ -346,6 +346,5 @@ test("ended logins are listed in pages, without duplicates, ordered by their end
   } while (pageToken !== "");
   assert.deepEqual(sizes, [1_000, 1_000, 500]);
   assert.equal(new Set(listed).size, 2_500);
-  const bad = one.sessions.listRevocations({ pageToken: "1.x'" });
-  await refused(bad, ErrorReason.INVALID_ARGUMENT);
+  await refused(one.sessions.listRevocations({ pageToken: "1.x'" }), ErrorReason.INVALID_ARGUMENT);
 });
