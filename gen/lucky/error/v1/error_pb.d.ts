@@ -165,7 +165,8 @@ export enum ErrorReason {
   REFRESH_TOKEN_INVALID = 14,
 
   /**
-   * not_found: no such user, or the account of the user was deleted.
+   * not_found: no such user, or the account of the user was deleted. Methods that read users by id
+   * return deleted users instead.
    *
    * @generated from enum value: ERROR_REASON_USER_NOT_FOUND = 15;
    */

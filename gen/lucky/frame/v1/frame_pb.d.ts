@@ -58,7 +58,8 @@ export declare const ResolveEndpointResponseSchema: GenMessage<ResolveEndpointRe
  */
 export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
   /**
-   * The kind. Hello comes first, within 5 seconds.
+   * The kind. Hello comes first, within 5 seconds: any frame before it, even a Heartbeat, closes the
+   * session.
    *
    * @generated from oneof lucky.frame.v1.ClientFrame.kind
    */
@@ -529,7 +530,8 @@ export declare const SyncRequiredSchema: GenMessage<SyncRequired>;
 
 /**
  * A call over the socket, of any unary public method that the session's user may call. It draws on
- * the same budgets as calls through the gateway.
+ * the same budgets as calls through the gateway. A call that ends the login of the session, such as
+ * Logout, may close it before the result arrives.
  *
  * @generated from message lucky.frame.v1.Rpc
  */

@@ -142,7 +142,8 @@ export declare const RefusedSchema: GenMessage<Refused>;
  */
 export declare type SendResult = Message<"lucky.message.v1.SendResult"> & {
   /**
-   * client_message_id of the send; empty when the send could not be decoded.
+   * client_message_id of the send; empty when the server could not read it, because the send could not
+   * be decoded.
    *
    * @generated from field: string client_message_id = 1;
    */
@@ -433,7 +434,9 @@ export declare const AcknowledgeResponseSchema: GenMessage<AcknowledgeResponse>;
 
 /**
  * A member's cursor moved. A message is SENT once accepted, DELIVERED once delivered_sequence reaches
- * it, and READ once read_sequence does. A receipt may be lost; the cursors themselves are stored.
+ * it, and READ once read_sequence does. On sockets, the devices of the member receive its read_sequence,
+ * and in a direct conversation those of the other user receive both sequences; the other members of a
+ * group call ListReceipts. A receipt may be lost; the cursors themselves are stored.
  *
  * @generated from message lucky.message.v1.Receipt
  */

@@ -745,7 +745,8 @@ export declare const WhoMayAddMeSchema: GenEnum<WhoMayAddMe>;
  */
 export declare const UserService: GenService<{
   /**
-   * Returns one user by id or by user name. Fails with USER_NOT_FOUND.
+   * Returns one user by id or by user name. By id, a deleted user is returned too, with `deleted` set.
+   * Fails with USER_NOT_FOUND.
    *
    * @generated from rpc lucky.user.v1.UserService.GetUser
    */
@@ -755,7 +756,7 @@ export declare const UserService: GenService<{
     output: typeof GetUserResponseSchema;
   },
   /**
-   * Returns the users that exist, in the order of the request.
+   * Returns the users that exist or were deleted (`deleted` is set), in the order of the request.
    *
    * @generated from rpc lucky.user.v1.UserService.BatchGetUsers
    */
@@ -775,7 +776,8 @@ export declare const UserService: GenService<{
     output: typeof GetProfileResponseSchema;
   },
   /**
-   * Returns the profiles of the users that exist, in the order of the request.
+   * Returns the profiles of the users that exist or were deleted, in the order of the request. That of
+   * a deleted user has only `user`.
    *
    * @generated from rpc lucky.user.v1.UserService.BatchGetProfiles
    */
