@@ -78,7 +78,8 @@ export declare type Entry = Message<"lucky.message.v1.Entry"> & {
   notShown: boolean;
 
   /**
-   * The entry does not count as unread. Set by the server.
+   * The entry does not count as unread. Set by the server. Tips that were written before the field
+   * existed lack it.
    *
    * @generated from field: bool not_counted = 17;
    */
