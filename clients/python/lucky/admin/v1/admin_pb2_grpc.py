@@ -111,7 +111,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForceLogout(self, request, context):
-        """Ends all logins of an account, or the login of one device. A repeat is harmless: for a device whose
+        """Ends all logins of an account, or the login of one device. A retry is harmless: for a device whose
         login ended recently, it changes nothing. Fails with USER_NOT_FOUND, or with DEVICE_NOT_FOUND, also
         for a login that ended long ago.
         """
@@ -121,7 +121,7 @@ class AdminServiceServicer:
 
     def SetPassword(self, request, context):
         """Sets an account's password, ends all its logins and removes its lock. An access token is not
-        enough, because a stolen one would become a login of its own: the caller adds a proof. A repeat sets
+        enough, because a stolen one would become a login of its own: the caller adds a proof. A retry sets
         the same password, and ends the logins since. Fails with USER_NOT_FOUND, PASSWORD_WEAK,
         ENCRYPTION_INVALID or as Proof says.
         """
@@ -131,7 +131,7 @@ class AdminServiceServicer:
 
     def GrantRole(self, request, context):
         """Replaces the role of an account. All its logins end, because their tokens carry the old role. An
-        access token is not enough, see SetPassword. A repeat is harmless: the role that an account has
+        access token is not enough, see SetPassword. A retry is harmless: the role that an account has
         already changes nothing. Fails with USER_NOT_FOUND, LAST_ADMIN or as Proof says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -154,7 +154,7 @@ class AdminServiceServicer:
 
     def SetDevicePolicy(self, request, context):
         """Replaces the policy. All instances apply it within ten seconds, to sessions that open after that. A
-        repeat is harmless.
+        retry is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

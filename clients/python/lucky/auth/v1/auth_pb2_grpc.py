@@ -186,7 +186,7 @@ class AuthServiceServicer:
 
     def Logout(self, request, context):
         """Ends the caller's login: its refresh token becomes invalid, and its sessions close within a
-        second. A repeat fails with TOKEN_REVOKED, which means that the login has ended.
+        second. A retry fails with TOKEN_REVOKED, which means that the login has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +203,7 @@ class AuthServiceServicer:
         """Creates an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
         SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
         ENCRYPTION_INVALID. After USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID the code is still
-        valid for a retry. After a lost answer a repeat fails with SMS_CODE_INVALID when the account was
+        valid for a retry. After a lost answer a retry fails with SMS_CODE_INVALID when the account was
         created, because the code is used up: the client then logs in, with Login if the account has a
         password, or with LoginBySmsCode and a code of purpose LOGIN. Only if that fails, it registers with
         another code.
@@ -218,7 +218,7 @@ class AuthServiceServicer:
         number belongs to an account. Purposes BIND and PROVE need an access token, and only the caller
         can use the code. PROVE is sent only to the number of the caller's account. Fails with
         PHONE_INVALID (also for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the
-        resend interval, or when a budget of the number, the address or the day is used up. A repeat within
+        resend interval, or when a budget of the number, the address or the day is used up. A retry within
         the resend interval sends nothing, and the first code stays valid.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -239,7 +239,7 @@ class AuthServiceServicer:
         access token is not enough: the caller proves itself by the old password, or without one by a
         code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
         ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID.
-        After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A repeat of a call
+        After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A retry of a call
         that took effect fails with CREDENTIALS_INVALID or SMS_CODE_INVALID. After a lost answer the client
         tries the new password as the old one.
         """
@@ -313,7 +313,7 @@ class AuthServiceServicer:
         caller adds a proof. The new login ends when the login that confirmed it ends for any reason
         (logout, revocation, a new password, expiry, reuse of its refresh token), unless KeepQrLogin has
         made it independent. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP,
-        QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A repeat is harmless: it changes nothing.
+        QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A retry is harmless: it changes nothing.
         After RefuseQrLogin it fails with QR_LOGIN_STEP.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -322,7 +322,7 @@ class AuthServiceServicer:
 
     def RefuseQrLogin(self, request, context):
         """Refuses the device that shows the code. Only the phone that scanned the code may call it. It needs
-        no proof. Fails like ConfirmQrLogin. A repeat is harmless: it changes nothing. After ConfirmQrLogin
+        no proof. Fails like ConfirmQrLogin. A retry is harmless: it changes nothing. After ConfirmQrLogin
         it fails with QR_LOGIN_STEP.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -332,7 +332,7 @@ class AuthServiceServicer:
     def KeepQrLogin(self, request, context):
         """Makes the calling login by QR code independent: it no longer ends with the login that confirmed
         it. The proof is the password, or a code of purpose PROVE for an account without a password; a
-        refresh token is not accepted. Changes nothing for a login that depends on no other, so a repeat is
+        refresh token is not accepted. Changes nothing for a login that depends on no other, so a retry is
         harmless. Fails as Proof says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -344,7 +344,7 @@ class AuthServiceServicer:
         free. Messages stay, with a deleted user as their sender. The deletion is final, so an access
         token is not enough: the caller proves itself by the password, or without one by a code of
         purpose PROVE. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID,
-        SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A repeat fails with TOKEN_REVOKED, which after
+        SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A retry fails with TOKEN_REVOKED, which after
         a lost answer means that the account is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -76,7 +76,7 @@ class DeviceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenameDevice(self, request, context):
-        """Renames a device. Fails with DEVICE_NOT_FOUND. A repeat is harmless.
+        """Renames a device. Fails with DEVICE_NOT_FOUND. A retry is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +86,7 @@ class DeviceServiceServicer:
         """Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
         second. The logins that it confirmed by QR code end too. The device may be the calling one. For
         another device an access token is not enough, because a stolen one could log out its owner: the
-        caller adds a proof, and the calling login stays even if the ended one confirmed it. A repeat is
+        caller adds a proof, and the calling login stays even if the ended one confirmed it. A retry is
         harmless: for a device whose login ended recently, it changes nothing and sends no notice. Fails
         with DEVICE_NOT_FOUND, also for a login that ended long ago, or as Proof says.
         """
@@ -105,7 +105,7 @@ class DeviceServiceServicer:
 
     def RevokeOtherDevices(self, request, context):
         """Ends all logins of the caller except the calling one. An access token is not enough, see
-        RevokeDevice. A repeat is harmless: with no other login it changes nothing and sends no notice.
+        RevokeDevice. A retry is harmless: with no other login it changes nothing and sends no notice.
         Fails as Proof says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -102,8 +102,8 @@ class GroupServiceServicer:
 
     def RemoveMember(self, request, context):
         """Removes a member. A member may leave; the owner may not. The owner may remove any other member,
-        admins may remove plain members. A retry is harmless: to remove a former member, or to leave
-        again, changes nothing. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, or with NOT_A_MEMBER
+        admins may remove plain members. A retry is harmless: the removal of a former member changes
+        nothing. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, or with NOT_A_MEMBER
         for a user who never was a member.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

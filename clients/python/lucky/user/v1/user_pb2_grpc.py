@@ -77,14 +77,15 @@ class UserServiceServicer:
     """
 
     def GetUser(self, request, context):
-        """Returns one user by id or by user name. Fails with USER_NOT_FOUND.
+        """Returns one user by id or by user name. By id, a deleted user is returned too, with `deleted` set.
+        Fails with USER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetUsers(self, request, context):
-        """Returns the users that exist, in the order of the request.
+        """Returns the users that exist or were deleted (`deleted` is set), in the order of the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,7 +99,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetProfiles(self, request, context):
-        """Returns the profiles of the users that exist, in the order of the request.
+        """Returns the profiles of the users that exist or were deleted, in the order of the request. That of
+        a deleted user has only `user`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +115,7 @@ class UserServiceServicer:
 
     def UpdateProfile(self, request, context):
         """Changes the fields that are present. Absent fields are unchanged; a present empty text clears its
-        field. Returns the caller's profile after the change. A repeat is harmless.
+        field. Returns the caller's profile after the change. A retry is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

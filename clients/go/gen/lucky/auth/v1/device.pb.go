@@ -568,7 +568,7 @@ func (x *RevokeOtherDevicesRequest) GetProof() *Proof {
 // Response of RevokeOtherDevices.
 type RevokeOtherDevicesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Number of logins that this call ended; a repeat ends none.
+	// Number of logins that this call ended; a retry ends none.
 	Revoked       int32 `protobuf:"varint,1,opt,name=revoked,proto3" json:"revoked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

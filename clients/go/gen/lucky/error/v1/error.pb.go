@@ -62,7 +62,8 @@ const (
 	ErrorReason_ERROR_REASON_ENCRYPTION_INVALID ErrorReason = 13
 	// unauthenticated: the refresh token is unknown, expired or already used, or its login has ended.
 	ErrorReason_ERROR_REASON_REFRESH_TOKEN_INVALID ErrorReason = 14
-	// not_found: no such user, or the account of the user was deleted.
+	// not_found: no such user, or the account of the user was deleted. Methods that read users by id
+	// return deleted users instead.
 	ErrorReason_ERROR_REASON_USER_NOT_FOUND ErrorReason = 15
 	// not_found: no such conversation, or the caller is not a member of it.
 	ErrorReason_ERROR_REASON_CONVERSATION_NOT_FOUND ErrorReason = 16
@@ -75,9 +76,9 @@ const (
 	ErrorReason_ERROR_REASON_KEY_REUSED ErrorReason = 19
 	// failed_precondition: the group is full, or a user to be added is in the maximum number of groups.
 	ErrorReason_ERROR_REASON_GROUP_FULL ErrorReason = 20
-	// unimplemented: no such method, or one that cannot be called here or not in this way: by another
-	// HTTP method than POST, with another content type, or with a compressed request. A health check of
-	// a service that is not served here has the code not_found.
+	// unimplemented: the method does not exist or is not served here, or the request is not a POST, has
+	// another content type, or is compressed. The code is not_found for a health check of a service that
+	// is not served here.
 	ErrorReason_ERROR_REASON_METHOD_NOT_FOUND ErrorReason = 21
 	// already_exists: the user name can be mistaken for one that is taken.
 	ErrorReason_ERROR_REASON_USER_NAME_CONFUSABLE ErrorReason = 22

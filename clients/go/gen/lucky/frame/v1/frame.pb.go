@@ -467,7 +467,8 @@ func (x *ResolveEndpointResponse) GetUrl() string {
 // A frame from a device.
 type ClientFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The kind. Hello comes first, within 5 seconds.
+	// The kind. Hello comes first, within 5 seconds: any frame before it, even a Heartbeat, closes the
+	// session.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
@@ -1376,7 +1377,8 @@ func (x *SyncRequired) GetLastSequence() int64 {
 }
 
 // A call over the socket, of any unary public method that the session's user may call. It draws on
-// the same budgets as calls through the gateway.
+// the same budgets as calls through the gateway. A call that ends the login of the session, such as
+// Logout, may close it before the result arrives.
 type Rpc struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the device, unique among its calls in flight. The result repeats it.

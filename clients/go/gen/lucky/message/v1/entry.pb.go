@@ -44,7 +44,8 @@ type Entry struct {
 	// it. Otherwise such a client shows fallback_text, or a text of its own when that is empty. Set by the
 	// server.
 	NotShown bool `protobuf:"varint,16,opt,name=not_shown,json=notShown,proto3" json:"not_shown,omitempty"`
-	// The entry does not count as unread. Set by the server.
+	// The entry does not count as unread. Set by the server. Tips that were written before the field
+	// existed lack it.
 	NotCounted    bool `protobuf:"varint,17,opt,name=not_counted,json=notCounted,proto3" json:"not_counted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -261,7 +261,8 @@ func (x *Refused) GetText() string {
 // Outcome of one send on a socket.
 type SendResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// client_message_id of the send; empty when the send could not be decoded.
+	// client_message_id of the send; empty when the server could not read it, because the send could not
+	// be decoded.
 	ClientMessageId string `protobuf:"bytes,1,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"`
 	// The outcome.
 	//
@@ -860,7 +861,9 @@ func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
 }
 
 // A member's cursor moved. A message is SENT once accepted, DELIVERED once delivered_sequence reaches
-// it, and READ once read_sequence does. A receipt may be lost; the cursors themselves are stored.
+// it, and READ once read_sequence does. On sockets, the devices of the member receive its read_sequence,
+// and in a direct conversation those of the other user receive both sequences; the other members of a
+// group call ListReceipts. A receipt may be lost; the cursors themselves are stored.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.

@@ -70,17 +70,17 @@ type AdminServiceClient interface {
 	DisableAccount(context.Context, *connect.Request[v1.DisableAccountRequest]) (*connect.Response[v1.DisableAccountResponse], error)
 	// Enables a disabled account. Idempotent. Fails with USER_NOT_FOUND.
 	EnableAccount(context.Context, *connect.Request[v1.EnableAccountRequest]) (*connect.Response[v1.EnableAccountResponse], error)
-	// Ends all logins of an account, or the login of one device. A repeat is harmless: for a device whose
+	// Ends all logins of an account, or the login of one device. A retry is harmless: for a device whose
 	// login ended recently, it changes nothing. Fails with USER_NOT_FOUND, or with DEVICE_NOT_FOUND, also
 	// for a login that ended long ago.
 	ForceLogout(context.Context, *connect.Request[v1.ForceLogoutRequest]) (*connect.Response[v1.ForceLogoutResponse], error)
 	// Sets an account's password, ends all its logins and removes its lock. An access token is not
-	// enough, because a stolen one would become a login of its own: the caller adds a proof. A repeat sets
+	// enough, because a stolen one would become a login of its own: the caller adds a proof. A retry sets
 	// the same password, and ends the logins since. Fails with USER_NOT_FOUND, PASSWORD_WEAK,
 	// ENCRYPTION_INVALID or as Proof says.
 	SetPassword(context.Context, *connect.Request[v1.SetPasswordRequest]) (*connect.Response[v1.SetPasswordResponse], error)
 	// Replaces the role of an account. All its logins end, because their tokens carry the old role. An
-	// access token is not enough, see SetPassword. A repeat is harmless: the role that an account has
+	// access token is not enough, see SetPassword. A retry is harmless: the role that an account has
 	// already changes nothing. Fails with USER_NOT_FOUND, LAST_ADMIN or as Proof says.
 	GrantRole(context.Context, *connect.Request[v1.GrantRoleRequest]) (*connect.Response[v1.GrantRoleResponse], error)
 	// Returns the audit log, newest entry first. Pages of at most 200.
@@ -88,7 +88,7 @@ type AdminServiceClient interface {
 	// Returns how many devices of each class a user may have online.
 	GetDevicePolicy(context.Context, *connect.Request[v1.GetDevicePolicyRequest]) (*connect.Response[v1.GetDevicePolicyResponse], error)
 	// Replaces the policy. All instances apply it within ten seconds, to sessions that open after that. A
-	// repeat is harmless.
+	// retry is harmless.
 	SetDevicePolicy(context.Context, *connect.Request[v1.SetDevicePolicyRequest]) (*connect.Response[v1.SetDevicePolicyResponse], error)
 }
 
@@ -227,17 +227,17 @@ type AdminServiceHandler interface {
 	DisableAccount(context.Context, *connect.Request[v1.DisableAccountRequest]) (*connect.Response[v1.DisableAccountResponse], error)
 	// Enables a disabled account. Idempotent. Fails with USER_NOT_FOUND.
 	EnableAccount(context.Context, *connect.Request[v1.EnableAccountRequest]) (*connect.Response[v1.EnableAccountResponse], error)
-	// Ends all logins of an account, or the login of one device. A repeat is harmless: for a device whose
+	// Ends all logins of an account, or the login of one device. A retry is harmless: for a device whose
 	// login ended recently, it changes nothing. Fails with USER_NOT_FOUND, or with DEVICE_NOT_FOUND, also
 	// for a login that ended long ago.
 	ForceLogout(context.Context, *connect.Request[v1.ForceLogoutRequest]) (*connect.Response[v1.ForceLogoutResponse], error)
 	// Sets an account's password, ends all its logins and removes its lock. An access token is not
-	// enough, because a stolen one would become a login of its own: the caller adds a proof. A repeat sets
+	// enough, because a stolen one would become a login of its own: the caller adds a proof. A retry sets
 	// the same password, and ends the logins since. Fails with USER_NOT_FOUND, PASSWORD_WEAK,
 	// ENCRYPTION_INVALID or as Proof says.
 	SetPassword(context.Context, *connect.Request[v1.SetPasswordRequest]) (*connect.Response[v1.SetPasswordResponse], error)
 	// Replaces the role of an account. All its logins end, because their tokens carry the old role. An
-	// access token is not enough, see SetPassword. A repeat is harmless: the role that an account has
+	// access token is not enough, see SetPassword. A retry is harmless: the role that an account has
 	// already changes nothing. Fails with USER_NOT_FOUND, LAST_ADMIN or as Proof says.
 	GrantRole(context.Context, *connect.Request[v1.GrantRoleRequest]) (*connect.Response[v1.GrantRoleResponse], error)
 	// Returns the audit log, newest entry first. Pages of at most 200.
@@ -245,7 +245,7 @@ type AdminServiceHandler interface {
 	// Returns how many devices of each class a user may have online.
 	GetDevicePolicy(context.Context, *connect.Request[v1.GetDevicePolicyRequest]) (*connect.Response[v1.GetDevicePolicyResponse], error)
 	// Replaces the policy. All instances apply it within ten seconds, to sessions that open after that. A
-	// repeat is harmless.
+	// retry is harmless.
 	SetDevicePolicy(context.Context, *connect.Request[v1.SetDevicePolicyRequest]) (*connect.Response[v1.SetDevicePolicyResponse], error)
 }
 

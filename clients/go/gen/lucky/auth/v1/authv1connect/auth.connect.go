@@ -112,14 +112,14 @@ type AuthServiceClient interface {
 	// draw on the small budget of credentials: many devices behind one address renew their tokens.
 	Refresh(context.Context, *connect.Request[v1.RefreshRequest]) (*connect.Response[v1.RefreshResponse], error)
 	// Ends the caller's login: its refresh token becomes invalid, and its sessions close within a
-	// second. A repeat fails with TOKEN_REVOKED, which means that the login has ended.
+	// second. A retry fails with TOKEN_REVOKED, which means that the login has ended.
 	Logout(context.Context, *connect.Request[v1.LogoutRequest]) (*connect.Response[v1.LogoutResponse], error)
 	// Returns the public keys that verify access tokens, as a JSON Web Key Set.
 	GetJwks(context.Context, *connect.Request[v1.GetJwksRequest]) (*connect.Response[v1.GetJwksResponse], error)
 	// Creates an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
 	// SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
 	// ENCRYPTION_INVALID. After USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID the code is still
-	// valid for a retry. After a lost answer a repeat fails with SMS_CODE_INVALID when the account was
+	// valid for a retry. After a lost answer a retry fails with SMS_CODE_INVALID when the account was
 	// created, because the code is used up: the client then logs in, with Login if the account has a
 	// password, or with LoginBySmsCode and a code of purpose LOGIN. Only if that fails, it registers with
 	// another code.
@@ -129,7 +129,7 @@ type AuthServiceClient interface {
 	// number belongs to an account. Purposes BIND and PROVE need an access token, and only the caller
 	// can use the code. PROVE is sent only to the number of the caller's account. Fails with
 	// PHONE_INVALID (also for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the
-	// resend interval, or when a budget of the number, the address or the day is used up. A repeat within
+	// resend interval, or when a budget of the number, the address or the day is used up. A retry within
 	// the resend interval sends nothing, and the first code stays valid.
 	SendSmsCode(context.Context, *connect.Request[v1.SendSmsCodeRequest]) (*connect.Response[v1.SendSmsCodeResponse], error)
 	// Logs a device in by a code of purpose LOGIN. Fails with SMS_CODE_INVALID (also when no account
@@ -140,7 +140,7 @@ type AuthServiceClient interface {
 	// access token is not enough: the caller proves itself by the old password, or without one by a
 	// code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
 	// ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID.
-	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A repeat of a call
+	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A retry of a call
 	// that took effect fails with CREDENTIALS_INVALID or SMS_CODE_INVALID. After a lost answer the client
 	// tries the new password as the old one.
 	ChangePassword(context.Context, *connect.Request[v1.ChangePasswordRequest]) (*connect.Response[v1.ChangePasswordResponse], error)
@@ -179,23 +179,23 @@ type AuthServiceClient interface {
 	// caller adds a proof. The new login ends when the login that confirmed it ends for any reason
 	// (logout, revocation, a new password, expiry, reuse of its refresh token), unless KeepQrLogin has
 	// made it independent. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP,
-	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A repeat is harmless: it changes nothing.
+	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A retry is harmless: it changes nothing.
 	// After RefuseQrLogin it fails with QR_LOGIN_STEP.
 	ConfirmQrLogin(context.Context, *connect.Request[v1.ConfirmQrLoginRequest]) (*connect.Response[v1.ConfirmQrLoginResponse], error)
 	// Refuses the device that shows the code. Only the phone that scanned the code may call it. It needs
-	// no proof. Fails like ConfirmQrLogin. A repeat is harmless: it changes nothing. After ConfirmQrLogin
+	// no proof. Fails like ConfirmQrLogin. A retry is harmless: it changes nothing. After ConfirmQrLogin
 	// it fails with QR_LOGIN_STEP.
 	RefuseQrLogin(context.Context, *connect.Request[v1.RefuseQrLoginRequest]) (*connect.Response[v1.RefuseQrLoginResponse], error)
 	// Makes the calling login by QR code independent: it no longer ends with the login that confirmed
 	// it. The proof is the password, or a code of purpose PROVE for an account without a password; a
-	// refresh token is not accepted. Changes nothing for a login that depends on no other, so a repeat is
+	// refresh token is not accepted. Changes nothing for a login that depends on no other, so a retry is
 	// harmless. Fails as Proof says.
 	KeepQrLogin(context.Context, *connect.Request[v1.KeepQrLoginRequest]) (*connect.Response[v1.KeepQrLoginResponse], error)
 	// Deletes the caller's account: all logins end, personal data is erased, and the name becomes
 	// free. Messages stay, with a deleted user as their sender. The deletion is final, so an access
 	// token is not enough: the caller proves itself by the password, or without one by a code of
 	// purpose PROVE. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID,
-	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A repeat fails with TOKEN_REVOKED, which after
+	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A retry fails with TOKEN_REVOKED, which after
 	// a lost answer means that the account is deleted.
 	DeleteAccount(context.Context, *connect.Request[v1.DeleteAccountRequest]) (*connect.Response[v1.DeleteAccountResponse], error)
 }
@@ -484,14 +484,14 @@ type AuthServiceHandler interface {
 	// draw on the small budget of credentials: many devices behind one address renew their tokens.
 	Refresh(context.Context, *connect.Request[v1.RefreshRequest]) (*connect.Response[v1.RefreshResponse], error)
 	// Ends the caller's login: its refresh token becomes invalid, and its sessions close within a
-	// second. A repeat fails with TOKEN_REVOKED, which means that the login has ended.
+	// second. A retry fails with TOKEN_REVOKED, which means that the login has ended.
 	Logout(context.Context, *connect.Request[v1.LogoutRequest]) (*connect.Response[v1.LogoutResponse], error)
 	// Returns the public keys that verify access tokens, as a JSON Web Key Set.
 	GetJwks(context.Context, *connect.Request[v1.GetJwksRequest]) (*connect.Response[v1.GetJwksResponse], error)
 	// Creates an account for a proven phone number and logs the device in. Fails with PHONE_TAKEN,
 	// SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, USER_NAME_TAKEN, USER_NAME_CONFUSABLE, PASSWORD_WEAK or
 	// ENCRYPTION_INVALID. After USER_NAME_…, PASSWORD_WEAK and ENCRYPTION_INVALID the code is still
-	// valid for a retry. After a lost answer a repeat fails with SMS_CODE_INVALID when the account was
+	// valid for a retry. After a lost answer a retry fails with SMS_CODE_INVALID when the account was
 	// created, because the code is used up: the client then logs in, with Login if the account has a
 	// password, or with LoginBySmsCode and a code of purpose LOGIN. Only if that fails, it registers with
 	// another code.
@@ -501,7 +501,7 @@ type AuthServiceHandler interface {
 	// number belongs to an account. Purposes BIND and PROVE need an access token, and only the caller
 	// can use the code. PROVE is sent only to the number of the caller's account. Fails with
 	// PHONE_INVALID (also for PROVE to another number), SMS_NOT_SENT, or RATE_LIMITED during the
-	// resend interval, or when a budget of the number, the address or the day is used up. A repeat within
+	// resend interval, or when a budget of the number, the address or the day is used up. A retry within
 	// the resend interval sends nothing, and the first code stays valid.
 	SendSmsCode(context.Context, *connect.Request[v1.SendSmsCodeRequest]) (*connect.Response[v1.SendSmsCodeResponse], error)
 	// Logs a device in by a code of purpose LOGIN. Fails with SMS_CODE_INVALID (also when no account
@@ -512,7 +512,7 @@ type AuthServiceHandler interface {
 	// access token is not enough: the caller proves itself by the old password, or without one by a
 	// code of purpose PROVE. All other logins of the user end. Fails with CREDENTIALS_INVALID,
 	// ACCOUNT_LOCKED, SMS_CODE_INVALID, SMS_CODE_EXHAUSTED, PASSWORD_WEAK or ENCRYPTION_INVALID.
-	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A repeat of a call
+	// After PASSWORD_WEAK and ENCRYPTION_INVALID the code is still valid for a retry. A retry of a call
 	// that took effect fails with CREDENTIALS_INVALID or SMS_CODE_INVALID. After a lost answer the client
 	// tries the new password as the old one.
 	ChangePassword(context.Context, *connect.Request[v1.ChangePasswordRequest]) (*connect.Response[v1.ChangePasswordResponse], error)
@@ -551,23 +551,23 @@ type AuthServiceHandler interface {
 	// caller adds a proof. The new login ends when the login that confirmed it ends for any reason
 	// (logout, revocation, a new password, expiry, reuse of its refresh token), unless KeepQrLogin has
 	// made it independent. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED, QR_LOGIN_STEP,
-	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A repeat is harmless: it changes nothing.
+	// QR_LOGIN_FOREIGN, PHONE_DEVICE_REQUIRED or as Proof says. A retry is harmless: it changes nothing.
 	// After RefuseQrLogin it fails with QR_LOGIN_STEP.
 	ConfirmQrLogin(context.Context, *connect.Request[v1.ConfirmQrLoginRequest]) (*connect.Response[v1.ConfirmQrLoginResponse], error)
 	// Refuses the device that shows the code. Only the phone that scanned the code may call it. It needs
-	// no proof. Fails like ConfirmQrLogin. A repeat is harmless: it changes nothing. After ConfirmQrLogin
+	// no proof. Fails like ConfirmQrLogin. A retry is harmless: it changes nothing. After ConfirmQrLogin
 	// it fails with QR_LOGIN_STEP.
 	RefuseQrLogin(context.Context, *connect.Request[v1.RefuseQrLoginRequest]) (*connect.Response[v1.RefuseQrLoginResponse], error)
 	// Makes the calling login by QR code independent: it no longer ends with the login that confirmed
 	// it. The proof is the password, or a code of purpose PROVE for an account without a password; a
-	// refresh token is not accepted. Changes nothing for a login that depends on no other, so a repeat is
+	// refresh token is not accepted. Changes nothing for a login that depends on no other, so a retry is
 	// harmless. Fails as Proof says.
 	KeepQrLogin(context.Context, *connect.Request[v1.KeepQrLoginRequest]) (*connect.Response[v1.KeepQrLoginResponse], error)
 	// Deletes the caller's account: all logins end, personal data is erased, and the name becomes
 	// free. Messages stay, with a deleted user as their sender. The deletion is final, so an access
 	// token is not enough: the caller proves itself by the password, or without one by a code of
 	// purpose PROVE. Fails with CREDENTIALS_INVALID, ACCOUNT_LOCKED, SMS_CODE_INVALID,
-	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A repeat fails with TOKEN_REVOKED, which after
+	// SMS_CODE_EXHAUSTED, ENCRYPTION_INVALID or LAST_ADMIN. A retry fails with TOKEN_REVOKED, which after
 	// a lost answer means that the account is deleted.
 	DeleteAccount(context.Context, *connect.Request[v1.DeleteAccountRequest]) (*connect.Response[v1.DeleteAccountResponse], error)
 }

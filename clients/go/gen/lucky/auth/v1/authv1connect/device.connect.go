@@ -56,12 +56,12 @@ type DeviceServiceClient interface {
 	// beyond a maximum (200, unless the operator sets another one) a login ends the one that was seen
 	// least recently.
 	ListDevices(context.Context, *connect.Request[v1.ListDevicesRequest]) (*connect.Response[v1.ListDevicesResponse], error)
-	// Renames a device. Fails with DEVICE_NOT_FOUND. A repeat is harmless.
+	// Renames a device. Fails with DEVICE_NOT_FOUND. A retry is harmless.
 	RenameDevice(context.Context, *connect.Request[v1.RenameDeviceRequest]) (*connect.Response[v1.RenameDeviceResponse], error)
 	// Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
 	// second. The logins that it confirmed by QR code end too. The device may be the calling one. For
 	// another device an access token is not enough, because a stolen one could log out its owner: the
-	// caller adds a proof, and the calling login stays even if the ended one confirmed it. A repeat is
+	// caller adds a proof, and the calling login stays even if the ended one confirmed it. A retry is
 	// harmless: for a device whose login ended recently, it changes nothing and sends no notice. Fails
 	// with DEVICE_NOT_FOUND, also for a login that ended long ago, or as Proof says.
 	RevokeDevice(context.Context, *connect.Request[v1.RevokeDeviceRequest]) (*connect.Response[v1.RevokeDeviceResponse], error)
@@ -70,7 +70,7 @@ type DeviceServiceClient interface {
 	// frames and reads them here.
 	ListSecurityNotices(context.Context, *connect.Request[v1.ListSecurityNoticesRequest]) (*connect.Response[v1.ListSecurityNoticesResponse], error)
 	// Ends all logins of the caller except the calling one. An access token is not enough, see
-	// RevokeDevice. A repeat is harmless: with no other login it changes nothing and sends no notice.
+	// RevokeDevice. A retry is harmless: with no other login it changes nothing and sends no notice.
 	// Fails as Proof says.
 	RevokeOtherDevices(context.Context, *connect.Request[v1.RevokeOtherDevicesRequest]) (*connect.Response[v1.RevokeOtherDevicesResponse], error)
 }
@@ -159,12 +159,12 @@ type DeviceServiceHandler interface {
 	// beyond a maximum (200, unless the operator sets another one) a login ends the one that was seen
 	// least recently.
 	ListDevices(context.Context, *connect.Request[v1.ListDevicesRequest]) (*connect.Response[v1.ListDevicesResponse], error)
-	// Renames a device. Fails with DEVICE_NOT_FOUND. A repeat is harmless.
+	// Renames a device. Fails with DEVICE_NOT_FOUND. A retry is harmless.
 	RenameDevice(context.Context, *connect.Request[v1.RenameDeviceRequest]) (*connect.Response[v1.RenameDeviceResponse], error)
 	// Ends the login of a device: its refresh token becomes invalid, and its sessions close within a
 	// second. The logins that it confirmed by QR code end too. The device may be the calling one. For
 	// another device an access token is not enough, because a stolen one could log out its owner: the
-	// caller adds a proof, and the calling login stays even if the ended one confirmed it. A repeat is
+	// caller adds a proof, and the calling login stays even if the ended one confirmed it. A retry is
 	// harmless: for a device whose login ended recently, it changes nothing and sends no notice. Fails
 	// with DEVICE_NOT_FOUND, also for a login that ended long ago, or as Proof says.
 	RevokeDevice(context.Context, *connect.Request[v1.RevokeDeviceRequest]) (*connect.Response[v1.RevokeDeviceResponse], error)
@@ -173,7 +173,7 @@ type DeviceServiceHandler interface {
 	// frames and reads them here.
 	ListSecurityNotices(context.Context, *connect.Request[v1.ListSecurityNoticesRequest]) (*connect.Response[v1.ListSecurityNoticesResponse], error)
 	// Ends all logins of the caller except the calling one. An access token is not enough, see
-	// RevokeDevice. A repeat is harmless: with no other login it changes nothing and sends no notice.
+	// RevokeDevice. A retry is harmless: with no other login it changes nothing and sends no notice.
 	// Fails as Proof says.
 	RevokeOtherDevices(context.Context, *connect.Request[v1.RevokeOtherDevicesRequest]) (*connect.Response[v1.RevokeOtherDevicesResponse], error)
 }

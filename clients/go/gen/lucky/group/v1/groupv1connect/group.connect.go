@@ -66,8 +66,8 @@ type GroupServiceClient interface {
 	// GROUP_FULL.
 	AddMembers(context.Context, *connect.Request[v1.AddMembersRequest]) (*connect.Response[v1.AddMembersResponse], error)
 	// Removes a member. A member may leave; the owner may not. The owner may remove any other member,
-	// admins may remove plain members. A retry is harmless: to remove a former member, or to leave
-	// again, changes nothing. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, or with NOT_A_MEMBER
+	// admins may remove plain members. A retry is harmless: the removal of a former member changes
+	// nothing. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, or with NOT_A_MEMBER
 	// for a user who never was a member.
 	RemoveMember(context.Context, *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error)
 }
@@ -167,8 +167,8 @@ type GroupServiceHandler interface {
 	// GROUP_FULL.
 	AddMembers(context.Context, *connect.Request[v1.AddMembersRequest]) (*connect.Response[v1.AddMembersResponse], error)
 	// Removes a member. A member may leave; the owner may not. The owner may remove any other member,
-	// admins may remove plain members. A retry is harmless: to remove a former member, or to leave
-	// again, changes nothing. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, or with NOT_A_MEMBER
+	// admins may remove plain members. A retry is harmless: the removal of a former member changes
+	// nothing. Fails with CONVERSATION_NOT_FOUND, PERMISSION_DENIED, or with NOT_A_MEMBER
 	// for a user who never was a member.
 	RemoveMember(context.Context, *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error)
 }

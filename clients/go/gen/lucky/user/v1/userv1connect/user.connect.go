@@ -56,18 +56,20 @@ const (
 
 // UserServiceClient is a client for the lucky.user.v1.UserService service.
 type UserServiceClient interface {
-	// Returns one user by id or by user name. Fails with USER_NOT_FOUND.
+	// Returns one user by id or by user name. By id, a deleted user is returned too, with `deleted` set.
+	// Fails with USER_NOT_FOUND.
 	GetUser(context.Context, *connect.Request[v1.GetUserRequest]) (*connect.Response[v1.GetUserResponse], error)
-	// Returns the users that exist, in the order of the request.
+	// Returns the users that exist or were deleted (`deleted` is set), in the order of the request.
 	BatchGetUsers(context.Context, *connect.Request[v1.BatchGetUsersRequest]) (*connect.Response[v1.BatchGetUsersResponse], error)
 	// Returns the part of a user's profile that the caller may see. Fails with USER_NOT_FOUND.
 	GetProfile(context.Context, *connect.Request[v1.GetProfileRequest]) (*connect.Response[v1.GetProfileResponse], error)
-	// Returns the profiles of the users that exist, in the order of the request.
+	// Returns the profiles of the users that exist or were deleted, in the order of the request. That of
+	// a deleted user has only `user`.
 	BatchGetProfiles(context.Context, *connect.Request[v1.BatchGetProfilesRequest]) (*connect.Response[v1.BatchGetProfilesResponse], error)
 	// Returns the caller's own profile, with its private fields.
 	GetMyProfile(context.Context, *connect.Request[v1.GetMyProfileRequest]) (*connect.Response[v1.GetMyProfileResponse], error)
 	// Changes the fields that are present. Absent fields are unchanged; a present empty text clears its
-	// field. Returns the caller's profile after the change. A repeat is harmless.
+	// field. Returns the caller's profile after the change. A retry is harmless.
 	UpdateProfile(context.Context, *connect.Request[v1.UpdateProfileRequest]) (*connect.Response[v1.UpdateProfileResponse], error)
 	// Finds users who allow it in their profile, by a prefix of the user name or by the whole phone
 	// number. Pages of at most 50. An empty answer does not mean that no such user exists.
@@ -178,18 +180,20 @@ func (c *userServiceClient) SearchUsers(ctx context.Context, req *connect.Reques
 
 // UserServiceHandler is an implementation of the lucky.user.v1.UserService service.
 type UserServiceHandler interface {
-	// Returns one user by id or by user name. Fails with USER_NOT_FOUND.
+	// Returns one user by id or by user name. By id, a deleted user is returned too, with `deleted` set.
+	// Fails with USER_NOT_FOUND.
 	GetUser(context.Context, *connect.Request[v1.GetUserRequest]) (*connect.Response[v1.GetUserResponse], error)
-	// Returns the users that exist, in the order of the request.
+	// Returns the users that exist or were deleted (`deleted` is set), in the order of the request.
 	BatchGetUsers(context.Context, *connect.Request[v1.BatchGetUsersRequest]) (*connect.Response[v1.BatchGetUsersResponse], error)
 	// Returns the part of a user's profile that the caller may see. Fails with USER_NOT_FOUND.
 	GetProfile(context.Context, *connect.Request[v1.GetProfileRequest]) (*connect.Response[v1.GetProfileResponse], error)
-	// Returns the profiles of the users that exist, in the order of the request.
+	// Returns the profiles of the users that exist or were deleted, in the order of the request. That of
+	// a deleted user has only `user`.
 	BatchGetProfiles(context.Context, *connect.Request[v1.BatchGetProfilesRequest]) (*connect.Response[v1.BatchGetProfilesResponse], error)
 	// Returns the caller's own profile, with its private fields.
 	GetMyProfile(context.Context, *connect.Request[v1.GetMyProfileRequest]) (*connect.Response[v1.GetMyProfileResponse], error)
 	// Changes the fields that are present. Absent fields are unchanged; a present empty text clears its
-	// field. Returns the caller's profile after the change. A repeat is harmless.
+	// field. Returns the caller's profile after the change. A retry is harmless.
 	UpdateProfile(context.Context, *connect.Request[v1.UpdateProfileRequest]) (*connect.Response[v1.UpdateProfileResponse], error)
 	// Finds users who allow it in their profile, by a prefix of the user name or by the whole phone
 	// number. Pages of at most 50. An empty answer does not mean that no such user exists.
