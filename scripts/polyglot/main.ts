@@ -14,6 +14,9 @@ import { type Network, startNetwork } from "./network.ts";
 import { sabotages, withSabotage } from "./sabotage.ts";
 import { differences, hashesOf } from "./stale.ts";
 
+// The installer of Go puts it there, and leaves the PATH to the user.
+process.env.PATH += ":/usr/local/go/bin";
+
 const folder = join(root, "test/conformance");
 const RUN_TIMEOUT_MS = 300_000;
 /** Runners at the same time; two cores suffice, as runners mostly wait. */
