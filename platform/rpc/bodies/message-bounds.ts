@@ -42,9 +42,21 @@ export function requireUncompressed(header: Headers): void {
  * compressed, has too many bytes or items, or integers that JSON has rounded, before the message is
  * decoded.
  */
-export async function* boundedBody(
+export function boundedBody(
+  body: AsyncIterable<Uint8Array>,
+  form: RequestForm,
+): AsyncGenerator<Uint8Array> {
+  // The library would refuse a body that announces too many bytes without reading it, and its error
+  // would not say why.
+  const announced = form.header.get("content-length");
+  form.header.delete("content-length");
+  return checked(body, form, announced);
+}
+
+async function* checked(
   body: AsyncIterable<Uint8Array>,
   { schema, header, maxBytes, maxItems, bound }: RequestForm,
+  announced: string | null,
 ): AsyncGenerator<Uint8Array> {
   const type = header.get("content-type") ?? "";
   const json = /json/i.test(type);
@@ -54,7 +66,7 @@ export async function* boundedBody(
   };
   try {
     if (BARE.test(type)) {
-      const bytes = await readAllBytes(body, maxBytes, header.get("content-length"));
+      const bytes = await readAllBytes(body, maxBytes, announced);
       check(bytes);
       yield bytes;
       return;

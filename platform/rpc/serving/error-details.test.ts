@@ -27,6 +27,7 @@ interface Fault {
   readonly reason: ErrorReason;
   readonly code: Code;
   readonly field?: string;
+  readonly text?: RegExp;
   /** Whether a retry may help. */
   readonly retry?: boolean;
   readonly ask: (door: Door, right: Ask) => Partial<Ask> | undefined;
@@ -45,6 +46,7 @@ const faults: Record<string, Fault> = {
   },
   "a request that is too large": {
     ...INVALID,
+    text: /the request has more than \d+ bytes/,
     ask: ({ wrap }) => ({ body: wrap(Buffer.alloc(20_000, " ")) }),
   },
   "a request with too many fields": {
@@ -175,9 +177,10 @@ for (const [name, door] of Object.entries(doors)) {
     const good = await door.send(port, right);
     assert.equal(good.status, 200);
     if (door.errorOf !== unaryError) assert.equal(door.errorOf(good), undefined);
-    for (const [title, { reason, code, field = "", retry = false, ask }] of Object.entries(
-      faults,
-    )) {
+    for (const [
+      title,
+      { reason, code, field = "", text = /./, retry = false, ask },
+    ] of Object.entries(faults)) {
       const wrong = ask(door, right);
       if (wrong === undefined) continue;
       const error = door.errorOf(await door.send(port, { ...right, ...wrong }));
@@ -186,6 +189,7 @@ for (const [name, door] of Object.entries(doors)) {
       const seen = [title, ErrorReason[detail.reason], Code[error.code], detail.field];
       assert.deepEqual(seen, [title, ErrorReason[reason], Code[code], field]);
       assert.equal(detail.retryAfterMs > 0n, retry, title);
+      assert.match(error.rawMessage, text, title);
     }
   });
 }
