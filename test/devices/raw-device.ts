@@ -48,6 +48,10 @@ export class RawDevice {
     });
   }
 
+  get isClosed(): boolean {
+    return this.#closedWith !== undefined;
+  }
+
   /** Opens a WebSocket to a gateway or connect address ("http://host:port"); sends no frame yet. */
   static async open(
     address: string,
