@@ -39,7 +39,7 @@ const NOT_SERVED = { reason: ErrorReason.METHOD_NOT_FOUND, code: Code.Unimplemen
 const faults: Record<string, Fault> = {
   "an unknown method": { ...NOT_SERVED, ask: () => ({ path: `${AUTH}Nothing` }) },
   "an unknown service": { ...NOT_SERVED, ask: () => ({ path: "/lucky.Nobody/Nothing" }) },
-  "a method that is not implemented": { ...NOT_SERVED, ask: fault("none") },
+  "an UNIMPLEMENTED error of a handler": { ...NOT_SERVED, ask: fault("none") },
   "bytes that are not the request": {
     ...INVALID,
     ask: ({ json, wrap }) => ({ body: wrap(Buffer.from(json ? "{" : "\xff", "latin1")) }),
@@ -152,7 +152,7 @@ async function work(fault: string | null, signal: AbortSignal): Promise<object> 
     case "away":
       throw new ConnectError("away", Code.Unavailable);
     case "none":
-      throw new ConnectError("not implemented", Code.Unimplemented);
+      throw new ConnectError("a handler without a detail", Code.Unimplemented);
     default:
       return {};
   }
