@@ -7,7 +7,7 @@ export interface StoredSend {
   readonly request: Uint8Array;
 }
 
-/** How far a device has the log of a conversation. */
+/** Position of a device in the log of a conversation. */
 export interface LogPosition {
   /** The device has all entries up to this sequence. */
   readonly sequence: bigint;

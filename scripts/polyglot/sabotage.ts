@@ -5,7 +5,7 @@ import { join } from "node:path";
 /** A broken scenario: a runner that passes it is broken itself. */
 export interface Sabotage {
   readonly title: string;
-  /** What the runner has to say. */
+  /** Expected output of the runner. */
   readonly says: RegExp;
   readonly vectors?: string;
   readonly scenario?: string;

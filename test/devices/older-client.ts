@@ -30,7 +30,7 @@ function oldFiles(file: DescFile, found = new Map<string, FileDescriptorProto>()
   return found.set(proto.name ?? "", proto);
 }
 
-/** What a client shows of an entry, by the rules of docs/protocol.md. */
+/** An entry as a client shows it, by the rules of docs/protocol.md. */
 export interface Line {
   /** undefined: the client skips the entry. */
   readonly text: string | undefined;

@@ -1,4 +1,4 @@
-"""What a device keeps of a session, and how messages are addressed."""
+"""The stored state of a session, and the addresses of messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lucky.message.v1 import content_pb2, message_pb2
 
 @dataclass
 class State:
-    """What a device stores to resume a session, for example as JSON. One state belongs to one user.
+    """The state that a device stores to resume a session, for example as JSON. One state belongs to one user.
 
     `logs` maps the id of a conversation to the sequence up to which the device has every entry, and
     to the epoch of the conversation. `sends` are the encoded SendRequests without a result, as

@@ -34,7 +34,7 @@ export interface ClientLabels {
   readonly revision: string;
 }
 
-/** What a Kick shows to the user, beside its code. */
+/** The fields of a Kick that a client shows to its user. */
 export interface KickNotice {
   readonly text: string;
   /** Address of a newer client; empty for none. */

@@ -44,7 +44,7 @@ export const MEMBER_COLUMNS = `m.conversation_id, m.user_id, m.kind, c.name,
   p.user_id AS peer_id, p.delivered_sequence AS peer_delivered_sequence,
   p.read_sequence AS peer_read_sequence`;
 
-/** What belongs to each row of `page`: the last entry `e`, the last read one `r`, and the bucket `b`. */
+/** Joins each row of `page` with its last entry `e`, the last entry read `r`, and its bucket `b`. */
 export const ENTRY_TABLES = `
   LEFT JOIN im.entry e ON e.conversation_id = page.conversation_id
                       AND e.sequence = page.last_sequence

@@ -6,7 +6,7 @@ import { fail } from "#platform/errors.ts";
 import type { Database } from "../log/database.ts";
 import { type GroupRow, groupOf, selectGroupByKey } from "./group-rows.ts";
 
-/** What a caller asks for when it creates a group. */
+/** The content of a CreateGroup call, which its key identifies. */
 export interface GroupRequest {
   readonly ownerId: string;
   readonly name: string;

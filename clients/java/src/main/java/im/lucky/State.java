@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * What a device stores to resume a session. One state belongs to one user.
+ * The state that a device stores to resume a session. One state belongs to one user.
  *
  * @param cursor the position of Sync
  * @param synced whether a sync was ever complete
