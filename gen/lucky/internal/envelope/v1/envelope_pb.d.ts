@@ -137,6 +137,13 @@ export declare type Membership = Message<"lucky.internal.envelope.v1.Membership"
    * @generated from field: bool member = 3;
    */
   member: boolean;
+
+  /**
+   * For a member: the first sequence that the user may see. 0: not known.
+   *
+   * @generated from field: int64 first_sequence = 4;
+   */
+  firstSequence: bigint;
 };
 
 /**

@@ -147,6 +147,14 @@ export declare type OpenSessionsResponse_Opened = Message<"lucky.internal.ingres
    * @generated from field: bool incomplete = 2;
    */
   incomplete: boolean;
+
+  /**
+   * One per group, in the order of the groups: the first sequence that the user may see. Empty: not
+   * known.
+   *
+   * @generated from field: repeated int64 first_sequences = 3;
+   */
+  firstSequences: bigint[];
 };
 
 /**
