@@ -43,7 +43,11 @@ export function ingressService(
       mustServe();
       const { groups, incomplete } = await groupsOf(logs, userIds);
       return create(OpenSessionsResponseSchema, {
-        opened: groups.map((groupIds) => ({ groupIds: [...groupIds], incomplete })),
+        opened: groups.map((ofUser) => ({
+          groupIds: [...ofUser.keys()],
+          firstSequences: [...ofUser.values()],
+          incomplete,
+        })),
       });
     },
     async advanceBatch(request) {

@@ -25,7 +25,8 @@ type Entries = Map<string, Uint8Array[]>;
  */
 export class MemoryIngress {
   readonly entries: Entries = new Map();
-  readonly groups = new Map<string, Set<string>>();
+  /** By group: the members, with the first sequence that each of them may see. */
+  readonly groups = new Map<string, Map<string, bigint>>();
   readonly advances: Advance[] = [];
   /** Calls of AdvanceBatch. */
   advanceCalls = 0;
@@ -86,9 +87,13 @@ export class MemoryIngress {
         mustBeUp();
         this.lookUps += userIds.length;
         const { incomplete } = this;
-        const groupsOf = (userId: string) =>
-          [...this.groups].filter(([, users]) => users.has(userId)).map(([groupId]) => groupId);
-        return { opened: userIds.map((userId) => ({ groupIds: groupsOf(userId), incomplete })) };
+        const opened = userIds.map((userId) => {
+          const own = [...this.groups].filter(([, users]) => users.has(userId));
+          const groupIds = own.map(([groupId]) => groupId);
+          const firstSequences = own.map(([, users]) => users.get(userId)!);
+          return { groupIds, firstSequences, incomplete };
+        });
+        return { opened };
       },
       advanceBatch: async ({ advances }) => {
         mustBeUp();
@@ -143,7 +148,7 @@ export class MemoryIngress {
   /** Members of a group, or the two users encoded in a direct conversation's id. */
   usersOf(conversationId: string): string[] {
     const group = this.groups.get(conversationId);
-    if (group) return [...group];
+    if (group) return [...group.keys()];
     const id = BigInt(conversationId);
     return [(id / 1_000_000n).toString(), (id % 1_000_000n).toString()];
   }
@@ -182,13 +187,14 @@ export class MemoryIngress {
 
   /** Changes a membership and publishes the change to the user's sessions. */
   async member(groupId: string, userId: string, member: boolean): Promise<void> {
-    const users = this.groups.get(groupId) ?? new Set();
+    const users = this.groups.get(groupId) ?? new Map<string, bigint>();
     this.groups.set(groupId, users);
-    if (member) users.add(userId);
+    const firstSequence = BigInt((this.entries.get(groupId)?.length ?? 0) + 1);
+    if (member) users.set(userId, firstSequence);
     else users.delete(userId);
     this.#change++;
     this.#moved.set(userId, this.#change);
-    const memberships = [{ groupId, userId, member }];
+    const memberships = [{ groupId, userId, member, firstSequence: member ? firstSequence : 0n }];
     await this.publish([userChannel(userId)], { memberships });
   }
 

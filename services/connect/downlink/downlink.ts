@@ -1,11 +1,11 @@
 import type { Signal } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
-import { userChannel } from "#platform/channels.ts";
+import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
 import { type Delivery, readEnvelope } from "../socket/envelope.ts";
 import { kindOf } from "../socket/features.ts";
-import { deliverFrames } from "../socket/frames.ts";
+import { deliverFrames, syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { SocketServer } from "../socket/socket-server.ts";
@@ -65,7 +65,13 @@ export class Downlink {
         else byChannel.set(channel, [delivery]);
       }
     }
-    for (const [channel, list] of byChannel) this.#deliver(channel, list);
+    const changesMembers = memberships.length > 0;
+    for (const [channel, list] of byChannel) {
+      const late = this.#advance(channel, list, changesMembers);
+      if (late) this.#requireSync(channel, late);
+      const timely = late ? list.filter((one) => !late.includes(one)) : list;
+      if (timely.length > 0) this.#deliver(channel, timely);
+    }
     for (const signal of signals) this.#signal(signal);
     for (const { sessionId, code } of kicks) {
       this.#options.sessions.get(sessionId)?.end(code, "ended by the server");
@@ -76,13 +82,48 @@ export class Downlink {
     await new Promise<void>((resolve) => setImmediate(resolve));
   }
 
-  #deliver(channel: Channel, deliveries: readonly Delivery[]): void {
-    const { config, redelivery, sockets } = this.#options;
-    for (const { conversationId, last, origins } of deliveries) {
+  /**
+   * Advances the watermarks of the channel. Returns the deliveries that were published so late that a
+   * session of the channel may not see all of their entries, because its user joined the group after
+   * them; undefined for none, which is usual.
+   */
+  #advance(
+    channel: Channel,
+    deliveries: readonly Delivery[],
+    changesMembers: boolean,
+  ): Delivery[] | undefined {
+    const { channels, config, redelivery } = this.#options;
+    let late: Delivery[] | undefined;
+    for (const delivery of deliveries) {
+      const { conversationId, last, origins } = delivery;
       const limit = config.trackedConversations;
       const watermark = advanceWatermark(channel, { conversationId, last, origins, limit });
       redelivery.delivered(channel, conversationId, watermark);
+      // A user's own channel hears entries of a group only together with changes of its members.
+      const group = changesMembers ? channels.get(groupChannel(conversationId)) : channel;
+      if (group === undefined || firstOf(delivery) >= group.newestFirst) continue;
+      late ??= [];
+      late.push(delivery);
     }
+    return late;
+  }
+
+  /** Makes the sessions of a channel sync entries: server knows what each of them may see. */
+  #requireSync(channel: Channel, deliveries: readonly Delivery[]): void {
+    const nowMs = this.#options.clock.elapsed();
+    for (const delivery of deliveries) {
+      const { conversationId, last } = delivery;
+      const frame = syncRequiredFrame(conversationId, last);
+      for (const session of channel.sessions) {
+        if (session.sendOptional(frame, nowMs)) continue;
+        if (session.cursors.inGroup(conversationId)) session.missedGroupEntries = true;
+        else session.cursors.missed(conversationId, firstOf(delivery));
+      }
+    }
+  }
+
+  #deliver(channel: Channel, deliveries: readonly Delivery[]): void {
+    const { sockets } = this.#options;
     if (channel.name.startsWith("g:")) {
       // One publish instead of one write per session: uWebSockets.js batches all messages that one
       // turn of its loop publishes into one write per socket (measured in a prototype: 113,000
@@ -107,7 +148,7 @@ export class Downlink {
     const nowMs = this.#options.clock.elapsed();
     const sent = frames.every((frame) => session.sendOptional(frame, nowMs));
     for (const { conversationId, last, entries, origins } of deliveries) {
-      const first = last - entries.length + 1;
+      const first = firstOf({ last, entries });
       let foreign = origins.length - 1;
       while (foreign >= 0 && origins[foreign] === session.id) foreign -= 1;
       if (sent) {
@@ -138,6 +179,11 @@ export class Downlink {
       }
     }
   }
+}
+
+/** Sequence of the first entry. */
+function firstOf({ last, entries }: Pick<Delivery, "last" | "entries">): number {
+  return last - entries.length + 1;
 }
 
 /** Whether one of the sessions has declined frames of this kind. */

@@ -152,7 +152,8 @@ test("an oversized Hello field closes with PROTOCOL_ERROR and names the field", 
 
 test("a session gets the optional frames that it listed, and the others get all", async (t) => {
   const harness = await startConnectHarness(t);
-  harness.ingress.groups.set("7", new Set(["1", "2", "3"]));
+  const members = ["1", "2", "3"].map((userId) => [userId, 1n] as const);
+  harness.ingress.groups.set("7", new Map(members));
   const all = await greet(harness, "1");
   const typingOnly = await greet(harness, "2", { features: [Feature.TYPING] });
   const unknownOnly = await greet(harness, "3", { features: [99 as Feature] });

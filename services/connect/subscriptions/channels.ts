@@ -25,6 +25,11 @@ export interface Channel {
   readonly sessions: SmallSet<Session>;
   /** The sessions that declined optional frames. Absent for none, which is usual. */
   declining?: Set<Session>;
+  /**
+   * For a group: the highest first sequence that a session may see, of all its sessions so far.
+   * Deliveries that begin before it are not for every session.
+   */
+  newestFirst: number;
   /** By conversation. Absent until the first delivery: most channels are idle. */
   watermarks?: Map<string, Watermark>;
 }
@@ -124,7 +129,7 @@ export class Channels {
   subscribe(session: Session, name: string): Channel {
     let channel = this.#channels.get(name);
     if (!channel) {
-      channel = { name, sessions: new SmallSet() };
+      channel = { name, sessions: new SmallSet(), newestFirst: 0 };
       this.#channels.set(name, channel);
     }
     channel.sessions.add(session);

@@ -96,6 +96,58 @@ test("a membership change that the bus lost is detected when the sweep finds the
   assert.deepEqual(await heard(ben), ["m2"]);
 });
 
+test("entries that are published after a member joined are synced, not pushed", async (t) => {
+  const harness = await startConnectHarness(t);
+  const { ingress } = harness;
+  await ingress.member(GROUP_ID, "1", true);
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  ingress.dropPublishes = true;
+  const content = { kind: { case: "text", value: { text: "m1" } } };
+  const target = { case: "conversationId", value: GROUP_ID };
+  ana.send({ case: "send", value: { target, clientMessageId: "m1", content } });
+  await ana.next("sendResults");
+  ingress.dropPublishes = false;
+  await ingress.member(GROUP_ID, "2", true);
+  await ingress.member(GROUP_ID, "3", true);
+  // The first member hears of the join on the bus; the second one's group is looked up.
+  const cai = await harness.device("3");
+  await lookedUp(harness, cai, 4);
+  const channels = [`g:${GROUP_ID}`];
+  const entries = ingress.entries.get(GROUP_ID)!;
+  const delivery = { channels, conversationId: GROUP_ID, lastSequence: 1n, entries };
+  await ingress.publish(channels, { deliveries: [delivery] });
+  for (const device of [ana, ben, cai]) {
+    const { conversationId, lastSequence } = await device.next("syncRequired");
+    assert.deepEqual([conversationId, lastSequence], [GROUP_ID, 1n]);
+    assert.deepEqual(await heard(device), []);
+  }
+  await say(ana, "m2");
+  for (const device of [ben, cai]) assert.deepEqual(await heard(device), ["m2"]);
+});
+
+test("a change of members that is published after the user rejoined is synced, not pushed", async (t) => {
+  const harness = await startConnectHarness(t);
+  const { ingress } = harness;
+  await ingress.member(GROUP_ID, "1", true);
+  await ingress.member(GROUP_ID, "2", true);
+  const ana = await harness.device("1");
+  const ben = await harness.device("2");
+  await say(ana, "m1");
+  assert.deepEqual(await heard(ben), ["m1"]);
+  await ingress.member(GROUP_ID, "2", false);
+  await ingress.member(GROUP_ID, "2", true);
+  await lookedUp(harness, ben, 4);
+  const channels = ["u:2"];
+  const entries = ingress.entries.get(GROUP_ID)!;
+  await ingress.publish(channels, {
+    memberships: [{ groupId: GROUP_ID, userId: "2", member: false }],
+    deliveries: [{ channels, conversationId: GROUP_ID, lastSequence: 1n, entries }],
+  });
+  assert.equal((await ben.next("syncRequired")).lastSequence, 1n);
+  assert.deepEqual(await heard(ben), ["m1"]);
+});
+
 test("a channel that only the registry lost is rejoined when the sweep finds a missed entry", async (t) => {
   const clock = new ManualClock();
   const harness = await startConnectHarness(t, { clock });

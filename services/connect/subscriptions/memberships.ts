@@ -25,7 +25,8 @@ export interface MembershipsOptions {
 
 /** The groups of a user. */
 interface FoundGroups {
-  readonly groups: ReadonlySet<string>;
+  /** By group: the first sequence that the user may see; 0 when it is not known. */
+  readonly groups: ReadonlyMap<string, number>;
   /** Whether a database of server could not be read: further groups may exist. */
   readonly incomplete: boolean;
 }
@@ -47,7 +48,7 @@ export class Memberships {
    * By user: changes that arrived from the bus during a look-up, one map per look-up. They override
    * the result of the look-up, which may be stale.
    */
-  readonly #changes = new Map<string, Set<Map<string, boolean>>>();
+  readonly #changes = new Map<string, Set<Map<string, Membership>>>();
   /**
    * By user: the running check of the sessions against the log, and whether another check must
    * follow.
@@ -94,16 +95,17 @@ export class Memberships {
     if (session.state.kind === "closed") return;
     this.#applyGroups(session, found);
     if (found.incomplete) this.#rechecks.add(userId, incompleteError());
-    await this.#options.channels.join([...found.groups].map(groupChannel));
+    await this.#options.channels.join([...found.groups.keys()].map(groupChannel));
   }
 
   /** Applies a membership change from the bus. */
-  apply({ userId, groupId, member }: Membership): void {
+  apply(membership: Membership): void {
+    const { userId, groupId, member, firstSequence } = membership;
     const user = this.#options.channels.get(userChannel(userId));
     if (!user) return;
-    for (const changes of this.#changes.get(userId) ?? []) changes.set(groupId, member);
+    for (const changes of this.#changes.get(userId) ?? []) changes.set(groupId, membership);
     for (const session of user.sessions) {
-      if (member) this.#join(session, groupId);
+      if (member) this.#join(session, groupId, Number(firstSequence));
       else this.#leave(session, groupId);
     }
     if (member) void this.#options.channels.joinWithRetries([groupChannel(groupId)]);
@@ -163,15 +165,16 @@ export class Memberships {
    * look-up.
    */
   async #groupsOf(userId: string): Promise<FoundGroups> {
-    const changes = new Map<string, boolean>();
+    const changes = new Map<string, Membership>();
     const lookUps = this.#changes.get(userId) ?? new Set();
     this.#changes.set(userId, lookUps.add(changes));
     try {
       const opened = await this.#lookUps.add(userId);
       if (!opened) throw new Error("too many sessions open at once");
-      const groups = new Set(opened.groupIds);
-      for (const [groupId, member] of changes) {
-        if (member) groups.add(groupId);
+      const { groupIds, firstSequences } = opened;
+      const groups = new Map(groupIds.map((id, at) => [id, Number(firstSequences[at] ?? 0)]));
+      for (const [groupId, { member, firstSequence }] of changes) {
+        if (member) groups.set(groupId, Number(firstSequence));
         else groups.delete(groupId);
       }
       return { groups, incomplete: opened.incomplete };
@@ -189,14 +192,24 @@ export class Memberships {
     for (const groupId of [...session.cursors.groups()]) {
       if (!incomplete && !groups.has(groupId)) this.#leave(session, groupId);
     }
-    const added = [...groups].filter((groupId) => !session.cursors.inGroup(groupId));
-    for (const groupId of added) this.#join(session, groupId);
+    const added: string[] = [];
+    for (const [groupId, first] of groups) {
+      if (!session.cursors.inGroup(groupId)) added.push(groupId);
+      this.#join(session, groupId, first);
+    }
     return added;
   }
 
-  #join(session: Session, groupId: string): void {
-    if (session.state.kind === "closed" || session.cursors.inGroup(groupId)) return;
-    const channel = this.#options.channels.subscribe(session, groupChannel(groupId));
+  /** `first`: the first sequence that the user may see. It is higher after leaving and rejoining. */
+  #join(session: Session, groupId: string, first: number): void {
+    if (session.state.kind === "closed") return;
+    const isNew = !session.cursors.inGroup(groupId);
+    const name = groupChannel(groupId);
+    const { channels } = this.#options;
+    const channel = isNew ? channels.subscribe(session, name) : channels.get(name);
+    if (!channel) return;
+    channel.newestFirst = Math.max(channel.newestFirst, first);
+    if (!isNew) return;
     const last = channel.watermarks?.get(groupId)?.last;
     session.cursors.joinGroup(groupId, last);
     if (!session.isOpen) return;

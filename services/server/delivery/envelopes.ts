@@ -9,7 +9,12 @@ export interface Delivery {
   /** In ascending order of their sequences, without gaps after `baseSequence`. */
   readonly entries: readonly DeliveredEntry[];
   readonly baseSequence: number;
-  readonly memberships: readonly MembershipChange[];
+  readonly memberships: readonly DeliveredMembership[];
+}
+
+export interface DeliveredMembership extends MembershipChange {
+  /** Sequence of the entry that tells of the change: the first one that a new member may see. */
+  readonly sequence: number;
 }
 
 export interface DeliveredEntry {
@@ -92,9 +97,9 @@ function encodeDelivery(delivery: Delivery): Uint8Array {
   const encoded = inner.finish();
 
   const outer = new WireWriter(encoded.length + 16 + memberships.length * 32);
-  for (const { userId, groupId, member } of memberships) {
+  for (const { userId, groupId, member, sequence } of memberships) {
     const membership = new WireWriter(32).varint(1, BigInt(userId)).varint(2, BigInt(groupId));
-    if (member) membership.varint(3, 1);
+    if (member) membership.varint(3, 1).varint(4, sequence);
     outer.bytes(MEMBERSHIPS, membership.finish());
   }
   return outer.bytes(DELIVERIES, encoded).finish();
@@ -129,7 +134,9 @@ export function deliveryOf(
   { conversationId, channels }: Pick<Delivery, "conversationId" | "channels">,
   entries: readonly LogEntry[],
 ): Delivery {
-  const memberships = entries.flatMap((entry) => entry.memberships);
+  const memberships = entries.flatMap(({ sequence, memberships }) =>
+    memberships.map((change) => ({ ...change, sequence })),
+  );
   const users = new Set(memberships.map(({ userId }) => userChannel(userId)));
   return {
     conversationId,
