@@ -30,6 +30,7 @@ import { createHub, createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Instance, Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { validateInterceptor } from "#platform/rpc/interceptors/validate.ts";
+import { withoutDeadline } from "#platform/rpc/rpc.fixture.ts";
 import { serve } from "#platform/rpc/served.ts";
 import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
@@ -184,8 +185,12 @@ export class Stand {
         return next(request);
       };
     };
-    const transport = (userId: string) => localTransport(server.served, [as(userId), validate]);
-    const ingress = createClient(IngressService, localTransport(server.served, []));
+    const transport = (userId: string) =>
+      withoutDeadline(localTransport(server.served, [as(userId), validate]));
+    const ingress = createClient(
+      IngressService,
+      withoutDeadline(localTransport(server.served, [])),
+    );
     return {
       server,
       ingress,
