@@ -1,4 +1,5 @@
 import { type ConfigTable, environmentName, type Setting } from "#platform/config/config.ts";
+import { secretFileName } from "#platform/config/environment.ts";
 
 const HEAD = `# Configuration
 
@@ -8,6 +9,10 @@ Every setting of every process. Written by \`node scripts/config-docs.ts\` from 
 A setting is read from the environment, else from one JSON file that \`LUCKY_CONFIG\` names, else it has
 its default. A variable that is empty counts as not set. A process that finds faults reports all of
 them together and does not start; an unknown name is a fault too. Secrets are printed as \`***\`.
+
+Each secret can be in a file of its own instead, such as one that Docker or Kubernetes mounts: the variable
+with \`_FILE\` at its end has the path. Newlines at the end of the file do not count. The file is read at the
+start; it has at most 64 KiB. Set the variable or its \`_FILE\`, not both.
 
 \`\`\`json
 { "logLevel": "debug", "server": { "port": 8085 } }
@@ -50,12 +55,14 @@ function sections(
 }
 
 function row(table: string, key: string, setting: Setting<unknown>): string {
+  const variable = environmentName(table, key);
   const cells = [
-    `\`${environmentName(table, key)}\``,
+    `\`${variable}\``,
     `\`${key}\``,
     shownDefault(setting),
     [setting.kind === "text" ? "text" : "", setting.range].filter(Boolean).join(", "),
-    setting.doc + (setting.secret ? " **Secret.**" : ""),
+    setting.doc +
+      (setting.secret ? ` **Secret**, or a file: \`${secretFileName(variable)}\`.` : ""),
   ];
   return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 }

@@ -4,6 +4,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseArgs, parseEnv } from "node:util";
 import { environmentName } from "#platform/config/config.ts";
+import { secretFileName } from "#platform/config/environment.ts";
 import { secretsOf } from "#platform/config/secrets.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { type Started, startAllOrNothing } from "#platform/process/started.ts";
@@ -213,7 +214,10 @@ function withoutForeignSecrets(
   settings: Record<string, string | undefined>,
 ): Record<string, string | undefined> {
   const needed = secretsOf(service).map((key) => environmentName("", key));
-  const foreign = SECRETS.filter((name) => !needed.includes(name));
+  const foreign = SECRETS.filter((name) => !needed.includes(name)).flatMap((name) => [
+    name,
+    secretFileName(name),
+  ]);
   return Object.fromEntries(Object.entries(settings).filter(([name]) => !foreign.includes(name)));
 }
 

@@ -13,7 +13,7 @@ import { dropIndexes } from "#platform/buckets/moved-tables.ts";
 import { BucketState } from "#platform/buckets/placement.ts";
 import { giveUpBuckets, isUnfinished, placesOf, resumeMoves } from "#platform/buckets/resume.ts";
 import { type PlannedMove, planMove, planSpread } from "#platform/buckets/spread.ts";
-import { loadConfig } from "#platform/config/config.ts";
+import { loadConfig } from "#platform/config/load-config.ts";
 import { migrateConfig, type PostgresAddress, platformConfig } from "#platform/config/settings.ts";
 import { createLog, type Log } from "#platform/log.ts";
 import { messageOf } from "#platform/process/process.ts";

@@ -7,7 +7,7 @@ import { realpathSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { promote } from "#platform/backup/promote.ts";
 import { assignBuckets } from "#platform/buckets/assign.ts";
-import { loadConfig } from "#platform/config/config.ts";
+import { loadConfig } from "#platform/config/load-config.ts";
 import {
   logAddresses,
   migrateConfig,

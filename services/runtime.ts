@@ -1,7 +1,7 @@
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
-import { loadConfig } from "#platform/config/config.ts";
+import { loadConfig } from "#platform/config/load-config.ts";
 import { limitsConfig, platformConfig } from "#platform/config/settings.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { ConfigError, defaultsOf, defineConfig, loadConfig, redacted, setting } from "./config.ts";
+import { ConfigError, defaultsOf, defineConfig, redacted, setting } from "./config.ts";
+import { loadConfig } from "./load-config.ts";
 import { migrateConfig, platformConfig } from "./settings.ts";
 
 const shared = defineConfig("", {

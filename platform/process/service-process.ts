@@ -8,8 +8,8 @@ import {
   type ConfigOf,
   type ConfigTable,
   environmentName,
-  loadConfig,
 } from "#platform/config/config.ts";
+import { loadConfig } from "#platform/config/load-config.ts";
 import { acceptedSecrets, ownSecret, secretFaults, secretsOf } from "#platform/config/secrets.ts";
 import {
   type LimitsConfig,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { defaultsOf, loadConfig } from "#platform/config/config.ts";
+import { defaultsOf } from "#platform/config/config.ts";
+import { loadConfig } from "#platform/config/load-config.ts";
 import { gatewayConfig } from "./config.ts";
 import { trustedProxiesOf } from "./trusted-proxies.ts";
 
