@@ -23,7 +23,10 @@ test("the list of services has every service of the generated code, in order", a
 
 test("every service of the contract declares the process that serves it", async () => {
   for (const service of await generatedServices()) {
-    assert.match(servedBy(service), /^(auth|server|gateway)$/, service.typeName);
+    const served = isInternal(service)
+      ? /^(auth|server|every process)$/
+      : /^(auth|server|gateway)$/;
+    assert.match(servedBy(service), served, service.typeName);
   }
 });
 
@@ -38,6 +41,7 @@ test("each internal method admits exactly the services that need it", () => {
     "IngressService/SignalBatch": "connect",
     "IngressService/ReadEntries": "connect",
     "IngressService/Sweep": "connect",
+    "ProcessService/DescribeSettings": "server",
     "SessionService/ListRevocations": "auth,connect,gateway,server",
     "SessionService/GetDevicePolicy": "connect",
     "SessionService/RecordLastSeen": "connect",
@@ -69,6 +73,7 @@ test("each public service has the transport of its process, and no internal serv
     "DeviceService",
     "GroupService",
     "MessageService",
+    "OperationsService",
     "PresenceService",
     "UserService",
   ]);

@@ -6,10 +6,12 @@ import { file_lucky_auth_v1_device } from "#gen/lucky/auth/v1/device_pb.js";
 import { file_lucky_frame_v1_frame } from "#gen/lucky/frame/v1/frame_pb.js";
 import { file_lucky_group_v1_group } from "#gen/lucky/group/v1/group_pb.js";
 import { file_lucky_internal_ingress_v1_ingress } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { file_lucky_internal_operations_v1_process } from "#gen/lucky/internal/operations/v1/process_pb.js";
 import { file_lucky_internal_session_v1_session } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { file_lucky_message_v1_conversation } from "#gen/lucky/message/v1/conversation_pb.js";
 import { file_lucky_message_v1_message } from "#gen/lucky/message/v1/message_pb.js";
-import { served_by } from "#gen/lucky/options/v1/options_pb.js";
+import { file_lucky_operations_v1_operations } from "#gen/lucky/operations/v1/operations_pb.js";
+import { ServiceProcess, served_by } from "#gen/lucky/options/v1/options_pb.js";
 import { file_lucky_presence_v1_presence } from "#gen/lucky/presence/v1/presence_pb.js";
 import { file_lucky_user_v1_user } from "#gen/lucky/user/v1/user_pb.js";
 import { type ServiceName, serviceName } from "#platform/service-name.ts";
@@ -26,9 +28,11 @@ export const SERVICES: readonly DescService[] = [
   file_lucky_frame_v1_frame,
   file_lucky_group_v1_group,
   file_lucky_internal_ingress_v1_ingress,
+  file_lucky_internal_operations_v1_process,
   file_lucky_internal_session_v1_session,
   file_lucky_message_v1_conversation,
   file_lucky_message_v1_message,
+  file_lucky_operations_v1_operations,
   file_lucky_presence_v1_presence,
   file_lucky_user_v1_user,
 ].flatMap(({ services }) => services);
@@ -54,11 +58,13 @@ export function publicServices(
 }
 
 /**
- * Name of the process that serves a service, such as "auth": the option `served_by`. Throws when the
- * service does not declare it.
+ * Name of the process that serves a service, such as "auth", or "every process": the option
+ * `served_by`. Throws when the service does not declare it.
  */
-export function servedBy(service: DescService): ServiceName {
-  const name = serviceName(getOption(service, served_by));
+export function servedBy(service: DescService): ServiceName | "every process" {
+  const process = getOption(service, served_by);
+  if (process === ServiceProcess.EVERY) return "every process";
+  const name = serviceName(process);
   if (name === undefined) throw new Error(`${service.typeName} does not declare served_by`);
   return name;
 }

@@ -181,6 +181,13 @@ export enum ServiceProcess {
    * @generated from enum value: SERVICE_PROCESS_CONNECT = 4;
    */
   CONNECT = 4,
+
+  /**
+   * Each of the processes above, on its operator's port. Only internal services.
+   *
+   * @generated from enum value: SERVICE_PROCESS_EVERY = 5;
+   */
+  EVERY = 5,
 }
 
 /**
