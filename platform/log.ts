@@ -47,6 +47,18 @@ export function createLog({ service, instanceId, level, stream }: LogOptions): L
   return stream === undefined ? pino(options) : pino(options, stream);
 }
 
+/**
+ * Returns a function that sets the level of a log while the process runs, also of the logs that are
+ * derived from it after this call.
+ */
+export function levelSetter(log: Log): (level: string) => void {
+  const logs = [log];
+  log.onChild = (child) => void logs.push(child);
+  return (level) => {
+    for (const one of logs) one.level = level;
+  };
+}
+
 /** Leaves out the schema that an error of the contract carries in its details. */
 function shortened(error: unknown): unknown {
   if (!(error instanceof ConnectError)) {

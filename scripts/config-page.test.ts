@@ -20,7 +20,7 @@ test("the page lists the settings for tuning after all settings of operators", (
     defineConfig("", { host: setting.text({ default: "::", doc: "Address." }) }),
     defineConfig("auth", {
       lanes: setting.integer({ default: 4, min: 1, max: 9, doc: "Lanes.", tuning: true }),
-      port: setting.integer({ default: 1, min: 0, max: 9, doc: "Port." }),
+      port: setting.integer({ default: 1, min: 0, max: 9, doc: "Port.", live: true }),
     }),
     defineConfig("server", { drainMs: setting.integer({ min: 0, max: 9, doc: "Time-out." }) }),
   ]);
@@ -28,15 +28,15 @@ test("the page lists the settings for tuning after all settings of operators", (
   assert.deepEqual(lines, [
     "# Configuration",
     "## All processes",
-    "| `LUCKY_HOST` | `host` | `::` | text | Address. |",
+    "| `LUCKY_HOST` | `host` | `::` | text |  | Address. |",
     "## auth",
-    "| `LUCKY_AUTH_PORT` | `port` | `1` | 0 to 9 | Port. |",
+    "| `LUCKY_AUTH_PORT` | `port` | `1` | 0 to 9 | ✓ | Port. |",
     "## server",
-    "| `LUCKY_SERVER_DRAIN_MS` | `drainMs` | must be given | 0 to 9 | Time-out. |",
+    "| `LUCKY_SERVER_DRAIN_MS` | `drainMs` | must be given | 0 to 9 |  | Time-out. |",
     "## Tuning",
     "The defaults of these settings are measured and rarely need a change.",
     "### auth",
-    "| `LUCKY_AUTH_LANES` | `lanes` | `4` | 1 to 9 | Lanes. |",
+    "| `LUCKY_AUTH_LANES` | `lanes` | `4` | 1 to 9 |  | Lanes. |",
   ]);
 });
 

@@ -6,16 +6,22 @@ const HEAD = `# Configuration
 Every setting of every process. Written by \`node scripts/config-docs.ts\` from the tables in
 \`platform/config/settings.ts\` and \`services/*/config.ts\`: change those, not this page.
 
-A setting is read from the environment, else from one JSON file that \`LUCKY_CONFIG\` names, else it has
-its default. A variable that is empty counts as not set. A process that finds faults reports all of
+A setting is read from the environment, else from one file in YAML or JSON that \`LUCKY_SETTINGS_FILE\` names,
+else it has its default. A variable that is empty counts as not set. A process that finds faults reports all of
 them together and does not start; an unknown name is a fault too. Secrets are printed as \`***\`.
+
+**Live** settings change while a process runs, within seconds of a change of the file
+([live settings](administration.md#live-settings)); all others need a restart. The environment overrides the file:
+a setting that a variable sets changes only with a restart.
 
 Each secret can be in a file of its own instead, such as one that Docker or Kubernetes mounts: the variable
 with \`_FILE\` at its end has the path. Newlines at the end of the file do not count. The file is read at the
 start; it has at most 64 KiB. Set the variable or its \`_FILE\`, not both.
 
-\`\`\`json
-{ "logLevel": "debug", "server": { "port": 8085 } }
+\`\`\`yaml
+logLevel: debug
+limits:
+  sendPerSecond: 100
 \`\`\`
 
 The settings of an operator come first. The last section lists the settings for
@@ -47,9 +53,9 @@ function sections(
     const title = name === "" ? "All processes" : name;
     const where =
       name === "" ? "At the top level of the file." : `In the file under \`"${name}"\`.`;
-    const head = "| Variable | In the file | Default | Allowed | Meaning |";
+    const head = "| Variable | In the file | Default | Allowed | Live | Meaning |";
     return [
-      `${level} ${title}\n\n${where}\n\n${head}\n|---|---|---|---|---|\n${rows.join("\n")}\n`,
+      `${level} ${title}\n\n${where}\n\n${head}\n|---|---|---|---|:-:|---|\n${rows.join("\n")}\n`,
     ];
   });
 }
@@ -61,6 +67,7 @@ function row(table: string, key: string, setting: Setting<unknown>): string {
     `\`${key}\``,
     shownDefault(setting),
     [setting.kind === "text" ? "text" : "", setting.range].filter(Boolean).join(", "),
+    setting.live ? "✓" : "",
     setting.doc +
       (setting.secret ? ` **Secret**, or a file: \`${secretFileName(variable)}\`.` : ""),
   ];

@@ -2,6 +2,7 @@ import { realpathSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createClient, type Interceptor, type Transport } from "@connectrpc/connect";
+import { ProcessService } from "#gen/lucky/internal/operations/v1/process_pb.js";
 import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { createIdentity, type Identity } from "#platform/identity/identity.ts";
 import { meshCallers } from "#platform/identity/mesh-callers.ts";
@@ -9,6 +10,8 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { onDataFolder } from "#platform/postgres/embedded/data-folder.ts";
 import { runProcess } from "#platform/process/process.ts";
+import { processService } from "#platform/process/process-service.ts";
+import type { Processes } from "#platform/process/processes.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
@@ -82,7 +85,10 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     };
     const { auth, identity } = await openAuth(parts, dataDir, overrides);
     const toAuth = transportTo(auth, localInterceptors(parts, identity.verifier));
-    const server = await openServer(parts, toAuth("server"));
+    const server = await openServer(parts, {
+      auth: toAuth("server"),
+      processes: thisProcess(parts, identity),
+    });
     const toServer = transportTo(server, localInterceptors(parts, identity.verifier));
     const addresses = await openFrontDoor({
       runtime,
@@ -125,7 +131,8 @@ async function openAuth(
     config.auth.keyEncryptionKey ||
     (await onDataFolder(dataDir, () => loadOrCreateKey(join(dataDir, "auth.key"))));
   const auth = await startAuth({
-    config: { ...config.auth, keyEncryptionKey },
+    // Inherits the settings, so that live ones stay live.
+    config: Object.create(config.auth, { keyEncryptionKey: { value: keyEncryptionKey } }),
     log,
     metrics,
     pool: storage.pools.auth,
@@ -145,7 +152,10 @@ async function openAuth(
 }
 
 /** Starts server, which reads users from auth. */
-async function openServer(parts: Parts, auth: Transport): Promise<RunningService> {
+async function openServer(
+  parts: Parts,
+  { auth, processes }: { readonly auth: Transport; readonly processes: Processes },
+): Promise<RunningService> {
   const { runtime, adapters, storage, ids } = parts;
   const { config, log, metrics, clock, started } = runtime;
   const server = await startServer({
@@ -158,9 +168,22 @@ async function openServer(parts: Parts, auth: Transport): Promise<RunningService
     sessions: createClient(SessionService, auth),
     ids,
     clock,
+    processes,
   });
   started.push(() => server.stop());
   return server;
+}
+
+/** The only process of this installation. */
+function thisProcess(parts: Parts, { verifier }: Identity): Processes {
+  const service = "all";
+  const { instanceId } = parts.runtime;
+  const served = [processService({ ...parts.runtime, service })];
+  const transport = localTransport(served, localInterceptors(parts, verifier), {
+    caller: "server",
+  });
+  const client = createClient(ProcessService, transport);
+  return { of: async () => [{ service, instanceId, client }] };
 }
 
 /** Makes transports to a service in this process, each for the calls of one service. */
@@ -183,7 +206,9 @@ if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {
   const start = () =>
     runProcess(async () => {
       const begunAt = performance.now();
-      const all = await startAll({ env: { LUCKY_LOG_LEVEL: "warn", ...process.env } });
+      // The environment overrides the file of settings, which may have a level.
+      const level = process.env.LUCKY_SETTINGS_FILE ? {} : { LUCKY_LOG_LEVEL: "warn" };
+      const all = await startAll({ env: { ...level, ...process.env } });
       console.log(banner({ ...all, startedInMs: performance.now() - begunAt }));
       return all;
     });

@@ -85,7 +85,8 @@ async function openConnect(dependencies: Parts, bounds: ConnectionBounds): Promi
   };
   const connect = await openAt(address, () =>
     startConnect({
-      config: { ...config.connect, host: address.host },
+      config: config.connect,
+      host: address.host,
       log,
       metrics,
       bus,
@@ -150,7 +151,7 @@ async function openGateway(
         verifier,
         limiter: adapters.limiter,
         budgets: budgetsOf(config.limits),
-        refusalsPerSecond: config.limits.refusalsPerSecond,
+        refusalsPerSecond: () => config.limits.refusalsPerSecond,
       }),
       log,
       metrics,
@@ -175,10 +176,10 @@ async function openOps(
   { runtime }: FrontDoorDependencies,
   ready: () => boolean,
 ): Promise<{ readonly port: number }> {
-  const { config, metrics, started } = runtime;
+  const { config, log, metrics, started } = runtime;
   const { opsHost, opsPort } = config.platform;
   const address = { host: opsHost, port: opsPort, variable: "LUCKY_OPS_PORT" };
-  const ops = await openAt(address, () => serveOps({ ...address, metrics, ready }));
+  const ops = await openAt(address, () => serveOps({ ...address, metrics, ready, log }));
   started.push(() => ops.close());
   return ops;
 }

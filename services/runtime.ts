@@ -1,11 +1,13 @@
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
-import { loadConfig } from "#platform/config/load-config.ts";
+import { openSettings } from "#platform/config/load-config.ts";
+import type { Settings } from "#platform/config/running-settings.ts";
 import { limitsConfig, platformConfig } from "#platform/config/settings.ts";
+import { watchSettings } from "#platform/config/watch-settings.ts";
 import type { Limiter } from "#platform/limiter/limiter.ts";
 import { createMemoryLimiter } from "#platform/limiter/memory.ts";
-import { createLog, type Log } from "#platform/log.ts";
+import { createLog, type Log, levelSetter } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import type { Started } from "#platform/process/started.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
@@ -30,6 +32,7 @@ export interface Overrides {
 /** The dependencies that all services in this process share. */
 export interface Runtime {
   readonly config: AllConfig;
+  readonly settings: Settings;
   readonly instanceId: string;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -43,21 +46,24 @@ export type AllConfig = ReturnType<typeof loadAllConfig>;
 
 /** Loads the settings and creates log, metrics and clock. Throws a ConfigError. */
 export function createRuntime(env: Environment, overrides: Overrides, started: Started): Runtime {
-  const config = loadAllConfig(env);
+  const { config, settings } = openAllSettings(env);
   const instanceId = config.platform.instanceId || "all";
-  return {
-    config,
-    instanceId,
-    log: createLog({ service: "all", instanceId, level: config.platform.logLevel }),
-    metrics: new Metrics(),
-    clock: overrides.clock ?? systemClock,
-    started,
-  };
+  const log = createLog({ service: "all", instanceId, level: config.platform.logLevel });
+  const setLevel = levelSetter(log);
+  settings.onChange(() => setLevel(config.platform.logLevel));
+  const metrics = new Metrics();
+  const clock = overrides.clock ?? systemClock;
+  started.push(watchSettings({ settings, clock, log, metrics }));
+  return { config, settings, instanceId, log, metrics, clock, started };
 }
 
 /** Loads the settings of all services. Throws a ConfigError. */
 export function loadAllConfig(env: Environment) {
-  return loadConfig(
+  return openAllSettings(env).config;
+}
+
+function openAllSettings(env: Environment) {
+  return openSettings(
     {
       platform: platformConfig,
       limits: limitsConfig,

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { ConfigError, defaultsOf, defineConfig, redacted, setting } from "./config.ts";
+import { ConfigError, defaultsOf, defineConfig, setting, shownValue } from "./config.ts";
 import { loadConfig } from "./load-config.ts";
 import { migrateConfig, platformConfig } from "./settings.ts";
 
@@ -45,7 +45,7 @@ test("the environment overrides the file, and the file overrides the default", (
     server: { port: 1, maxBatch: 2, names: ["a"], mode: "fast" },
   });
   const env = {
-    LUCKY_CONFIG: path,
+    LUCKY_SETTINGS_FILE: path,
     LUCKY_SERVER_PORT: "3",
     LUCKY_SERVER_QUORUM: "true",
     LUCKY_SERVER_NAMES: "",
@@ -75,15 +75,15 @@ test("one error lists all faults, and a secret does not appear in it", (t) => {
   assert.deepEqual(
     [...found].sort(),
     [
-      `${path}: hsot is unknown`,
-      `${path}: server.maxbatch is unknown`,
+      `${path}: hsot is unknown: did you mean host?`,
+      `${path}: server.maxbatch is unknown: did you mean server.maxBatch?`,
       `${path}: server.mode must be one of fast, safe, not "slow"`,
       `${path}: server.names must be a list of texts, not "a"`,
       "LUCKY_OTHER_PORT is unknown",
       "LUCKY_SECRET must have at least 8 characters",
       "LUCKY_SERVER_MAX_BATCH is missing",
       "LUCKY_SERVER_PORT must be from 0 to 65535, not 70000",
-      "LUCKY_SERVER_PROT is unknown",
+      "LUCKY_SERVER_PROT is unknown: did you mean LUCKY_SERVER_PORT?",
       'LUCKY_SERVER_QUORUM must be true or false, not "maybe"',
     ].sort(),
   );
@@ -145,7 +145,11 @@ test("settings of other processes are ignored, settings of no process are faults
   const others = ["connect", "server"];
   assert.deepEqual(
     faults(() => loadConfig(tables, { env, file: path, others })),
-    ["LUCKY_CONECT_PORT is unknown", "LUCKY_SERVER_X is unknown", `${path}: conect is unknown`],
+    [
+      "LUCKY_CONECT_PORT is unknown",
+      "LUCKY_SERVER_X is unknown",
+      `${path}: conect is unknown: did you mean connect?`,
+    ],
   );
 });
 
@@ -168,28 +172,50 @@ test("a process can require that one of two tables has a setting", () => {
   assert.equal(load({ LUCKY_OWN_HOST: "b" }).own.host, "b");
 });
 
-test("a file that is missing, is not JSON or is not an object is a fault", (t) => {
+test("a file that is missing, empty, no YAML or no object is a fault, without its content", (t) => {
   const env = { LUCKY_SERVER_MAX_BATCH: "1" };
-  const firstFault = (path: string) =>
-    faults(() => loadConfig(tables, { env, file: path }))[0] ?? "";
-  assert.match(firstFault("/nowhere/lucky.json"), /cannot be read: ENOENT/);
-  assert.match(firstFault(file(t, "{")), /cannot be read: .*JSON/);
-  assert.match(firstFault(file(t, [])), /must hold one JSON object/);
-  assert.match(firstFault(file(t, { server: 1 })), /server must be an object/);
+  const faultsOf = (path: string) => faults(() => loadConfig(tables, { env, file: path }));
+  assert.deepEqual(faultsOf("/nowhere/lucky.json"), ["/nowhere/lucky.json cannot be read: ENOENT"]);
+  const cases = [
+    ["{", "line 1, column 2 is neither YAML nor JSON: MISSING_CHAR"],
+    [
+      "secret: hunter2\n secret: hunter2",
+      "line 1, column 9 is neither YAML nor JSON: BLOCK_AS_IMPLICIT_KEY",
+    ],
+    ["host: a\nhost: b", "line 2, column 1 is neither YAML nor JSON: DUPLICATE_KEY"],
+    ["host: *hunter2", "has an alias without its anchor, or too many aliases"],
+    ["# nothing", "is empty: write {} for no settings"],
+    ["[]", "must hold one object"],
+    ["server: 1", "server must be an object"],
+  ] as const;
+  for (const [content, fault] of cases) {
+    const path = file(t, content);
+    const found = faultsOf(path);
+    assert.ok(
+      found.some((one) => one.includes(path) && one.includes(fault)),
+      found.join("\n"),
+    );
+    assert.ok(!found.join().includes("hunter2"), found.join("\n"));
+  }
 });
 
-test("a secret that is set is redacted to ***", () => {
-  const values = {
-    ...defaultsOf(platformConfig),
-    redisUrl: "redis://:hunter2@host",
-    gatewaySecret: ["m".repeat(32)],
+test("a file in YAML has the same settings as one in JSON", (t) => {
+  const env = {
+    LUCKY_SETTINGS_FILE: file(t, "host: '::1'\nserver:\n  maxBatch: 2\n  names: [a]\n"),
   };
-  const line = redacted(platformConfig, values);
-  assert.equal(line.redisUrl, "***");
-  assert.equal(line.gatewaySecret, "***");
-  assert.equal(line.postgresUrl, "");
-  assert.deepEqual(line.serverSecret, []);
-  assert.equal(line.host, values.host);
+  const { shared: own, server: loaded } = loadConfig(tables, { env });
+  assert.deepEqual([own.host, loaded.maxBatch, loaded.names], ["::1", 2, ["a"]]);
+});
+
+test("a secret that is set is shown as ***, other values as in the environment", () => {
+  const { redisUrl, gatewaySecret, logLevel, opsPort } = platformConfig.settings;
+  assert.equal(shownValue(redisUrl, "redis://:hunter2@host"), "***");
+  assert.equal(shownValue(gatewaySecret, ["m".repeat(32)]), "***");
+  assert.equal(shownValue(redisUrl, ""), "");
+  assert.equal(shownValue(gatewaySecret, []), "");
+  assert.equal(shownValue(logLevel, "info"), "info");
+  assert.equal(shownValue(opsPort, 9100), "9100");
+  assert.equal(shownValue(server.settings.names, ["a", "b"]), "a,b");
 });
 
 test("defaults are refused for a table in which a setting has no default", () => {

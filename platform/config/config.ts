@@ -10,6 +10,11 @@ export interface Setting<T> {
    * rarely needs a change: docs/configuration.md lists it in a separate section.
    */
   readonly tuning: boolean;
+  /**
+   * Whether a change of the file of settings takes effect while the process runs. The value in the
+   * configuration then changes in place: read it where it is used, and keep no copy.
+   */
+  readonly live: boolean;
   /** Default value; undefined when the setting must be given. */
   readonly default: T | undefined;
   /** A secret value is printed as *** and never appears in an error. */
@@ -29,6 +34,7 @@ interface Options<T> {
   default?: T;
   doc: string;
   tuning?: boolean;
+  live?: boolean;
 }
 
 interface TextOptions extends Options<string> {
@@ -50,6 +56,8 @@ interface ListOptions extends Options<readonly string[]> {
   items?: Pick<Form, "plural" | "allows"> & Partial<Form>;
   /** Maximum number of items; unbounded when absent. */
   max?: number;
+  /** The reason why valid items are not allowed together; undefined when they are. */
+  conflict?: (items: readonly string[]) => string | undefined;
   secret?: boolean;
 }
 
@@ -116,7 +124,13 @@ export const setting = {
   },
 
   /** Separated by commas in the environment, an array in the file. */
-  list({ items, max, secret = false, ...options }: ListOptions): Setting<readonly string[]> {
+  list({
+    items,
+    max,
+    conflict,
+    secret = false,
+    ...options
+  }: ListOptions): Setting<readonly string[]> {
     const name = `${max === undefined ? "" : `at most ${max} `}${items?.plural ?? "texts"}`;
     const example = items?.example === undefined ? "" : `, such as ${items.example}`;
     const allows = (item: unknown) =>
@@ -132,15 +146,15 @@ export const setting = {
           return `must be a list of ${name}`;
         const wrong = given.findIndex((item) => !allows(item));
         return wrong < 0
-          ? undefined
+          ? conflict?.(given)
           : `must be a list of ${name}${example}: check item ${wrong + 1}`;
       },
     };
   },
 };
 
-function described<T>({ default: value, doc, tuning = false }: Options<T>) {
-  return { doc, tuning, default: value, secret: false, unit: "" };
+function described<T>({ default: value, doc, tuning = false, live = false }: Options<T>) {
+  return { doc, tuning, live, default: value, secret: false, unit: "" };
 }
 
 type Settings = Record<string, Setting<unknown>>;
@@ -151,7 +165,7 @@ export interface ConfigTable<D extends Settings = Settings> {
   readonly settings: D;
 }
 
-/** The values of a table: a plain read-only object. */
+/** The values of a table: a plain object. Only its live settings change, see `Setting.live`. */
 export type ConfigOf<T extends ConfigTable> = {
   readonly [K in keyof T["settings"]]: T["settings"][K] extends Setting<infer V> ? V : never;
 };
@@ -177,17 +191,15 @@ export function defaultsOf<T extends ConfigTable>(table: T): ConfigOf<T> {
   return values as ConfigOf<T>;
 }
 
-/** The values in a form that may be logged: a secret that is set shows as ***. */
-export function redacted<T extends ConfigTable>(
-  table: T,
-  values: ConfigOf<T>,
-): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(table.settings).map(([key, { secret }]) => {
-      const value = values[key];
-      return [key, secret && !isEmpty(value) ? "***" : value];
-    }),
-  );
+/** A value in a form that may be shown: as in the environment, and *** for a secret that is set. */
+export function shownValue({ secret }: Setting<unknown>, value: unknown): string {
+  if (secret && !isEmpty(value)) return "***";
+  return Array.isArray(value) ? value.join(",") : String(value);
+}
+
+/** The name of a setting in the file, such as "server.port". */
+export function settingName(table: string, key: string): string {
+  return table === "" ? key : `${table}.${key}`;
 }
 
 /** All faults of a configuration in one error. */

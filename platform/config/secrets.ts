@@ -1,3 +1,4 @@
+import { hkdfSync } from "node:crypto";
 import type { ServiceName } from "#platform/service-name.ts";
 import { environmentName } from "./config.ts";
 import type { PlatformConfig } from "./settings.ts";
@@ -41,6 +42,27 @@ export function acceptedSecrets(
   platform: Pick<PlatformConfig, SecretKey>,
 ): Partial<Record<ServiceName, readonly string[]>> {
   return Object.fromEntries(CALLERS[service].map((name) => [name, platform[KEYS[name]]]));
+}
+
+/** The secret that server shares with the processes of a service. */
+const SHARED_WITH_SERVER: Readonly<Record<ServiceName, SecretKey>> = {
+  auth: "serverSecret",
+  connect: "connectSecret",
+  gateway: "gatewaySecret",
+  server: "serverSecret",
+};
+
+/**
+ * Secrets with which server asks a process of a service on its operator's port; it presents the first.
+ * They are derived, because that port has no TLS: whoever reads one there can call nothing else.
+ */
+export function operationsSecrets(
+  service: ServiceName,
+  platform: Pick<PlatformConfig, SecretKey>,
+): string[] {
+  return platform[SHARED_WITH_SERVER[service]].map((secret) =>
+    Buffer.from(hkdfSync("sha256", secret, "", "lucky operations", 32)).toString("base64url"),
+  );
 }
 
 /**

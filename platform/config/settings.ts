@@ -22,6 +22,7 @@ function secretOf(service: string, accepting: string) {
 /** Settings that all processes share. Read from LUCKY_<KEY>. */
 export const platformConfig = defineConfig("", {
   logLevel: setting.choice(["trace", "debug", "info", "warn", "error", "silent"], {
+    live: true,
     default: "info",
     doc: "Lowest level of the lines that are logged.",
   }),
@@ -105,6 +106,7 @@ export type PlatformConfig = ConfigOf<typeof platformConfig>;
 /** Limits of callers. Read from LUCKY_LIMITS_<KEY>. */
 export const limitsConfig = defineConfig("limits", {
   connections: setting.integer({
+    live: true,
     default: 0,
     min: 0,
     max: 10_000_000,
@@ -112,6 +114,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum open connections of clients to this process, for all of its public ports; further ones are closed at once. 0, or more than its open-file limit allows: as many as that limit allows after 256 files for databases, other services and the operator's port. A connection takes up to three files in a single process, two in a gateway, one in connect.",
   }),
   connectionsPerAddress: setting.integer({
+    live: true,
     default: 0,
     min: 0,
     max: 10_000_000,
@@ -119,6 +122,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum open connections of one IPv4 address or one IPv6 network of 64 bits to this process; further ones are closed at once. 0: a quarter of all, at most 1000. Raise it when many users share one address. For clients behind trusted proxies, it bounds their calls and WebSockets in flight instead, which are refused with 429.",
   }),
   connectionsPerNetwork: setting.integer({
+    live: true,
     default: 0,
     min: 0,
     max: 10_000_000,
@@ -126,6 +130,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum open connections of one IPv6 network of 48 bits to this process; further ones are closed at once. 0: half of all, at most 4000.",
   }),
   readPerSecond: setting.integer({
+    live: true,
     default: 200,
     min: 1,
     max: 1_000_000,
@@ -133,6 +138,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum reads of one user, or of one address without a login; further calls are refused with RATE_LIMITED. Each user that a call reads in a batch counts as a call. For IPv6 an address is a /64 network, here and below; 16 times as many are allowed to all of a /48 network.",
   }),
   writePerSecond: setting.integer({
+    live: true,
     default: 60,
     min: 1,
     max: 1_000_000,
@@ -140,6 +146,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum changes of one user other than messages, and maximum token refreshes of one address; further calls are refused with RATE_LIMITED. Each user that a call adds to a group counts as a call, and so do ten cursors in Acknowledge.",
   }),
   sendPerSecond: setting.integer({
+    live: true,
     default: 200,
     min: 1,
     max: 1_000_000,
@@ -147,6 +154,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum sends of one user by RPC; further calls are refused with RATE_LIMITED. Sends over the socket have a separate bound.",
   }),
   credentialPerMinute: setting.integer({
+    live: true,
     default: 30,
     min: 1,
     max: 1_000_000,
@@ -154,6 +162,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum registrations, logins, codes and QR logins of one address; further calls are refused with RATE_LIMITED.",
   }),
   searchPerMinute: setting.integer({
+    live: true,
     default: 30,
     min: 1,
     max: 1_000_000,
@@ -161,6 +170,7 @@ export const limitsConfig = defineConfig("limits", {
     doc: "Maximum searches of one user for users; further calls are refused with RATE_LIMITED.",
   }),
   refusalsPerSecond: setting.integer({
+    live: true,
     default: 10,
     min: 1,
     max: 1_000_000,

@@ -72,18 +72,20 @@ export function createConnectionBounds(options: ConnectionBoundsOptions): Connec
   const { maxima, metrics, refused } = options;
   /** Places by address or /64, and by /48. */
   const counts = new Map<string, number>();
-  const kept = maxima.all * KEPT_PART;
   let open = 0;
   const gauge = metrics.gauge("lucky_connections", "Open connections of clients");
-  metrics.gauge("lucky_connections_max", "Maximum open connections of clients").set(maxima.all);
+  const maxGauge = metrics.gauge("lucky_connections_max", "Maximum open connections of clients");
+  maxGauge.set(maxima.all);
 
   function setOpen(value: number): void {
     open = value;
     gauge.set(value);
+    maxGauge.set(maxima.all);
   }
 
   function isFull(key: string, maximum: number): boolean {
-    const free = Math.max(0, Math.min(1, (maxima.all - open) / kept));
+    const { all } = maxima;
+    const free = Math.max(0, Math.min(1, (all - open) / (all * KEPT_PART)));
     return (counts.get(key) ?? 0) >= Math.max(1, Math.floor(maximum * free * free));
   }
 

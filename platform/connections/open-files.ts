@@ -68,12 +68,20 @@ export function openConnectionBounds(options: OpenBoundsOptions): ConnectionBoun
   return createConnectionBounds({ maxima, metrics, refused: reportRefusals(options) });
 }
 
+/** The maxima as the settings are now: they are live. */
 function maximaOf(limits: Settings, possible: number): Maxima {
-  const all = Math.min(limits.connections || possible, possible);
   return {
-    all,
-    address: limits.connectionsPerAddress || Math.min(MAX_PER_ADDRESS, Math.ceil(all / 4)),
-    network: limits.connectionsPerNetwork || Math.min(MAX_PER_NETWORK, Math.ceil(all / 2)),
+    get all() {
+      return Math.min(limits.connections || possible, possible);
+    },
+    get address() {
+      const most = Math.min(MAX_PER_ADDRESS, Math.ceil(this.all / 4));
+      return limits.connectionsPerAddress || most;
+    },
+    get network() {
+      const most = Math.min(MAX_PER_NETWORK, Math.ceil(this.all / 2));
+      return limits.connectionsPerNetwork || most;
+    },
   };
 }
 

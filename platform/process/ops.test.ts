@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { keptLog } from "#platform/log.fixture.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { serveOps } from "./ops.ts";
 
 test("operators read metrics, health and readiness", async (t) => {
+  const { log } = keptLog();
   const metrics = new Metrics();
   metrics.counter("lucky_things_total", "Things.", ["kind"]).inc({ kind: "odd" });
   let ready = true;
-  const ops = await serveOps({ host: "127.0.0.1", port: 0, metrics, ready: () => ready });
+  const ops = await serveOps({ host: "127.0.0.1", port: 0, metrics, ready: () => ready, log });
   t.after(() => ops.close());
   const get = async (path: string) => {
     const answer = await fetch(`http://127.0.0.1:${ops.port}${path}`);
@@ -23,7 +25,7 @@ test("operators read metrics, health and readiness", async (t) => {
   assert.equal((await get("/readyz")).status, 503);
   assert.equal((await get("/other")).status, 404);
   await assert.rejects(
-    serveOps({ host: "127.0.0.1", port: ops.port, metrics, ready: () => true }),
-    /cannot serve operators on 127.0.0.1:\d+: .*EADDRINUSE/,
+    serveOps({ host: "127.0.0.1", port: ops.port, metrics, ready: () => true, log }),
+    /cannot listen on 127.0.0.1:\d+: the port is taken/,
   );
 });

@@ -1,6 +1,8 @@
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { listen } from "#platform/rpc/serving/listen.ts";
+import type { OperatorCalls } from "./operator-calls.ts";
 
 export interface OpsOptions {
   readonly host: string;
@@ -9,16 +11,20 @@ export interface OpsOptions {
   readonly metrics: Metrics;
   /** Whether the process accepts work; false while it drains. */
   readonly ready: () => boolean;
+  /** Calls of server that this process answers; none when absent. */
+  readonly calls?: OperatorCalls;
+  readonly log: Log;
 }
 
 /**
  * Serves operators over plain HTTP without authentication: GET /metrics (Prometheus), /healthz (200
- * while the process runs), /readyz (200 or 503). The port must not be reachable from outside.
+ * while the process runs), /readyz (200 or 503). Also answers the calls of server, which proves itself.
+ * The port must not be reachable from outside.
  */
 export async function serveOps(
   options: OpsOptions,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
-  const { host, port, metrics, ready } = options;
+  const { host, port, metrics, ready, calls, log } = options;
   metrics.observeProcess();
 
   async function answer(path: string): Promise<{ status: number; type?: string; body: string }> {
@@ -34,26 +40,14 @@ export async function serveOps(
     }
   }
 
-  const server = createServer((req, res) => {
+  const fallback = (req: IncomingMessage, res: ServerResponse) => {
     answer(req.url?.split("?", 1)[0] ?? "").then(
       ({ status, type = "text/plain; charset=utf-8", body }) => {
         res.writeHead(status, { "content-type": type }).end(body);
       },
       () => res.writeHead(500).end(),
     );
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => {
-      reject(new Error(`cannot serve operators on ${host}:${port}: ${cause.message}`, { cause }));
-    });
-    server.listen(port, host, resolve);
-  });
-  return {
-    port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
   };
+  const { served = [], checks = { interceptors: [] } } = calls ?? {};
+  return listen({ host, port, served, ...checks, fallback, log, graceMs: 0 });
 }

@@ -9,7 +9,8 @@ import {
   type ConfigTable,
   environmentName,
 } from "#platform/config/config.ts";
-import { loadConfig } from "#platform/config/load-config.ts";
+import { openSettings } from "#platform/config/load-config.ts";
+import type { Settings } from "#platform/config/running-settings.ts";
 import { acceptedSecrets, ownSecret, secretFaults, secretsOf } from "#platform/config/secrets.ts";
 import {
   type LimitsConfig,
@@ -17,9 +18,10 @@ import {
   type PlatformConfig,
   platformConfig,
 } from "#platform/config/settings.ts";
+import { watchSettings } from "#platform/config/watch-settings.ts";
 import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { type MeshCallers, meshCallers } from "#platform/identity/mesh-callers.ts";
-import { createLog, type Log } from "#platform/log.ts";
+import { createLog, type Log, levelSetter } from "#platform/log.ts";
 import { loadMeshTls, type MeshTls } from "#platform/mesh-tls.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { createRedisRegistry } from "#platform/registry/redis.ts";
@@ -35,6 +37,7 @@ import type { AnswerPage } from "#platform/rpc/serving/handler.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import { SERVICE_NAMES, type ServiceName } from "#platform/service-name.ts";
 import { openAt } from "./listen-address.ts";
+import { operatorCalls } from "./operator-calls.ts";
 import { serveOps } from "./ops.ts";
 import type { Stoppable } from "./process.ts";
 import { type Started, startAllOrNothing } from "./started.ts";
@@ -44,7 +47,10 @@ export interface Mesh<T extends ConfigTable> {
   readonly platform: PlatformConfig;
   readonly limits: LimitsConfig;
   readonly config: ConfigOf<T>;
+  readonly settings: Settings;
   readonly instanceId: string;
+  /** Address of the operator's port, for the registry. */
+  readonly opsAddress: string;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -110,20 +116,32 @@ export function startServiceProcess<T extends ConfigTable>(
   compose: (mesh: Mesh<T>) => Promise<ServiceProcess>,
 ): Promise<Stoppable> {
   return startAllOrNothing(async (started) => {
-    const mesh = joinMesh(options, started);
-    const { platform, log, metrics, registry, instanceId } = mesh;
-    const { running, ready, listener } = await compose(mesh);
-    started.push(() => running.stop());
-    let open = false;
+    const joined = joinMesh(options, started);
+    const { platform, log, metrics, registry, instanceId } = joined;
+    let serves = () => false;
     const opsAddress = {
       host: platform.opsHost,
       port: platform.opsPort,
       variable: "LUCKY_OPS_PORT",
     };
     const ops = await openAt(opsAddress, () =>
-      serveOps({ ...opsAddress, metrics, ready: () => open && running.ready() && ready() }),
+      serveOps({
+        ...opsAddress,
+        metrics,
+        ready: () => serves(),
+        log,
+        calls: operatorCalls({ ...joined, service: options.service }),
+      }),
     );
     started.push(() => ops.close());
+    const mesh = {
+      ...joined,
+      opsAddress: addressOf({ ...platform, host: platform.opsHost }, ops.port),
+    };
+    const { running, ready, listener } = await compose(mesh);
+    started.push(() => running.stop());
+    let open = false;
+    serves = () => open && running.ready() && ready();
 
     let port: number | undefined;
     if (listener) {
@@ -140,7 +158,7 @@ export function startServiceProcess<T extends ConfigTable>(
           served: running.served,
           log,
           metrics,
-          health: () => open && running.ready() && ready(),
+          health: () => serves(),
           onUpgrade: listener.upgrade,
         }),
       );
@@ -153,6 +171,7 @@ export function startServiceProcess<T extends ConfigTable>(
           service: options.service,
           address: addressOf(platform, port),
           publicAddress: "",
+          opsAddress: mesh.opsAddress,
           load: 0,
         },
         () => log.info({ event: "registry_reannounced" }),
@@ -175,8 +194,8 @@ export function startServiceProcess<T extends ConfigTable>(
 function joinMesh<T extends ConfigTable>(
   { service, table, needs, hasTables, env }: ServiceProcessOptions<T>,
   started: Started,
-): Mesh<T> {
-  const { platform, limits, config } = loadConfig(
+): Omit<Mesh<T>, "opsAddress"> {
+  const { config: values, settings } = openSettings(
     { platform: platformConfig, limits: limitsConfig, config: table as ConfigTable },
     {
       env,
@@ -185,6 +204,7 @@ function joinMesh<T extends ConfigTable>(
       others: TABLES.filter((name) => name !== table.name),
     },
   );
+  const { platform, limits, config } = values;
   const faults = secretFaults(service, platform);
   if (faults.length > 0) throw new ConfigError(faults);
   const tls = meshTlsOf(platform);
@@ -192,12 +212,16 @@ function joinMesh<T extends ConfigTable>(
   const log = createLog({ service, instanceId, level: platform.logLevel });
   const clock = systemClock;
   const metrics = new Metrics();
+  const setLevel = levelSetter(log);
+  settings.onChange(() => setLevel(platform.logLevel));
+  started.push(watchSettings({ settings, clock, log, metrics }));
   const registry = createRedisRegistry({ url: platform.redisUrl, clock, log, metrics });
   started.push(() => registry.close());
   return {
     platform,
     limits,
     config: config as ConfigOf<T>,
+    settings,
     instanceId,
     log,
     metrics,

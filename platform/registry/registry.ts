@@ -11,6 +11,8 @@ export interface Instance {
   readonly address: string;
   /** Address for devices, when it differs; empty for none. */
   readonly publicAddress: string;
+  /** Address of its operator's port, for server; absent when no other process may ask there. */
+  readonly opsAddress?: string;
   /** Load for balancing, in the service's own unit (connect: sessions, or FULL_LOAD). */
   readonly load: number;
 }

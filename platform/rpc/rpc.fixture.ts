@@ -55,7 +55,7 @@ export async function testService(options: TestServiceOptions = {}): Promise<Tes
     verifier: issuer.verifier,
     mesh: testCallers,
     ...(budgets === undefined ? {} : { limiter, budgets }),
-    ...(refusalsPerSecond === undefined ? {} : { refusalsPerSecond }),
+    ...(refusalsPerSecond === undefined ? {} : { refusalsPerSecond: () => refusalsPerSecond }),
   });
   const served = [
     serve(AuthService, (options.auth ?? {}) as ServiceImpl<typeof AuthService>),

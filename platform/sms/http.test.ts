@@ -9,7 +9,7 @@ import { reasonOf } from "#platform/errors.ts";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
-import { createHttpSms, type HttpSmsOptions } from "./http.ts";
+import { createHttpSms, type HttpSmsOptions, type SmsBounds } from "./http.ts";
 import { smsSuite } from "./sms.suite.ts";
 import type { Sms } from "./sms.ts";
 
@@ -54,16 +54,22 @@ async function startGateway(
   };
 }
 
-function sender(t: TestContext, url: string, options: Partial<HttpSmsOptions> = {}) {
+const BOUNDS: SmsBounds = { timeoutMs: 30_000, attempts: 3, budgetMs: 60_000 };
+
+function sender(
+  t: TestContext,
+  url: string,
+  { timeoutMs, attempts, budgetMs, ...options }: Partial<HttpSmsOptions & SmsBounds> = {},
+) {
+  const given = Object.entries({ timeoutMs, attempts, budgetMs });
+  const bounds = Object.fromEntries(given.filter(([, value]) => value !== undefined));
   const lines: string[] = [];
   const stream = { write: (line: string) => void lines.push(line) };
   const metrics = new Metrics();
   const own = createHttpSms({
     url,
     secret: SECRET,
-    timeoutMs: 30_000,
-    attempts: 3,
-    budgetMs: 60_000,
+    bounds: () => ({ ...BOUNDS, ...bounds }),
     clock: systemClock,
     log: createLog({ service: "auth", instanceId: "test", level: "trace", stream }),
     metrics,

@@ -7,17 +7,23 @@ import type { Metrics } from "#platform/metrics.ts";
 import { pause } from "#platform/pause.ts";
 import type { SmsSender } from "./sms.ts";
 
-export interface HttpSmsOptions {
-  /** URL of the gateway: http:// or https://. */
-  readonly url: string;
-  /** Key that signs requests: HMAC-SHA256 over time and body. */
-  readonly secret: string;
+/** Bounds of the attempts to pass one message to the gateway. */
+export interface SmsBounds {
   /** Time-out of one attempt, milliseconds. */
   readonly timeoutMs: number;
   /** Maximum attempts for one message. */
   readonly attempts: number;
   /** Time-out of all attempts for one message together, milliseconds. */
   readonly budgetMs: number;
+}
+
+export interface HttpSmsOptions {
+  /** URL of the gateway: http:// or https://. */
+  readonly url: string;
+  /** Key that signs requests: HMAC-SHA256 over time and body. */
+  readonly secret: string;
+  /** The bounds of the next message. */
+  readonly bounds: () => SmsBounds;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -50,7 +56,7 @@ export function signSms(secret: string, time: string, body: string): string {
  * response is final.
  */
 export function createHttpSms(options: HttpSmsOptions): SmsSender {
-  const { url, secret, timeoutMs, clock, log, metrics } = options;
+  const { url, secret, clock, log, metrics } = options;
   if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ""))
     throw new Error("The address of the SMS gateway must be an http:// or https:// URL.");
   const attempts = metrics.counter(
@@ -68,7 +74,7 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
     return { signal: timeout.signal, stop: () => timer.stop() };
   }
 
-  async function attempt(body: string, signal: AbortSignal): Promise<Outcome> {
+  async function attempt(body: string, timeoutMs: number, signal: AbortSignal): Promise<Outcome> {
     const time = String(clock.now());
     const headers = {
       "content-type": "application/json",
@@ -96,16 +102,17 @@ export function createHttpSms(options: HttpSmsOptions): SmsSender {
   }
 
   async function send(body: string, smsId: string, signal: AbortSignal): Promise<void> {
-    const budget = timeoutSignal(options.budgetMs);
+    const bounds = options.bounds();
+    const budget = timeoutSignal(bounds.budgetMs);
     const ending = AbortSignal.any([signal, budget.signal]);
     const stopping = AbortSignal.any([ending, closing.signal]);
     try {
       for (let n = 1; ; n++) {
-        const outcome = await attempt(body, ending);
+        const outcome = await attempt(body, bounds.timeoutMs, ending);
         attempts.inc({ outcome: outcome.kind });
         if (outcome.kind === "taken") return;
         log.warn({ event: "sms_attempt_failed", smsId, attempt: n, ...outcome });
-        const retry = outcome.kind === "failed" && n < options.attempts && !stopping.aborted;
+        const retry = outcome.kind === "failed" && n < bounds.attempts && !stopping.aborted;
         if (retry) await pause(clock, FIRST_BACKOFF_MS * 2 ** (n - 1), stopping);
         if (!retry || stopping.aborted)
           throw fail(ErrorReason.SMS_NOT_SENT, "the SMS gateway did not accept the message");

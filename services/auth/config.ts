@@ -41,6 +41,7 @@ export const authConfig = defineConfig("auth", {
     doc: "Lifetime of an access token. Devices refresh it before it expires; a shorter lifetime means more refreshes.",
   }),
   refreshTokenSeconds: setting.integer({
+    live: true,
     default: 2_592_000,
     min: 60,
     max: 31_536_000,
@@ -48,6 +49,7 @@ export const authConfig = defineConfig("auth", {
     doc: "Lifetime of a refresh token. Each refresh issues a new one, so a login ends when its device does not refresh for this long.",
   }),
   maxLogins: setting.integer({
+    live: true,
     default: 200,
     min: 1,
     max: 1_000,
@@ -55,6 +57,7 @@ export const authConfig = defineConfig("auth", {
     doc: "Maximum logins of one user. One more login ends the login that was seen least recently.",
   }),
   keyRotationDays: setting.integer({
+    live: true,
     default: 90,
     min: 0,
     max: 3650,
@@ -62,6 +65,7 @@ export const authConfig = defineConfig("auth", {
     doc: "Age at which auth rotates the keys that sign access tokens, decrypt passwords, encrypt columns and hash codes; 0 disables automatic rotation.",
   }),
   passwordMinLength: setting.integer({
+    live: true,
     default: 8,
     min: 6,
     max: 64,
@@ -69,12 +73,14 @@ export const authConfig = defineConfig("auth", {
     doc: "Minimum length of a new password.",
   }),
   passwordMinScore: setting.integer({
+    live: true,
     default: 2,
     min: 0,
     max: 4,
     doc: "Minimum strength of a new password, estimated by zxcvbn from 0 (guessed at once) to 4 (more than 10 billion guesses); 0 estimates nothing.",
   }),
   loginFreeFailures: setting.integer({
+    live: true,
     default: 5,
     min: 1,
     max: 1000,
@@ -82,6 +88,7 @@ export const authConfig = defineConfig("auth", {
     doc: "Wrong passwords for one account, or from one address for that account, after which the next attempt is delayed.",
   }),
   loginFreeFailuresPerAddress: setting.integer({
+    live: true,
     default: 50,
     min: 1,
     max: 100000,
@@ -89,6 +96,7 @@ export const authConfig = defineConfig("auth", {
     doc: "Wrong passwords from one address (IPv6: one /64 network), for any account, after which its next attempt is delayed. Raise it when many users share one address. A /48 network may fail 16 times as often.",
   }),
   loginDelayMs: setting.integer({
+    live: true,
     default: 1000,
     min: 10,
     max: 3600000,
@@ -96,6 +104,7 @@ export const authConfig = defineConfig("auth", {
     doc: "First delay after too many wrong passwords; each further failure doubles it.",
   }),
   loginMaxDelayMs: setting.integer({
+    live: true,
     default: 900000,
     min: 10,
     max: 86400000,
@@ -103,6 +112,7 @@ export const authConfig = defineConfig("auth", {
     doc: "Longest delay after too many wrong passwords.",
   }),
   loginForgetSeconds: setting.integer({
+    live: true,
     default: 86400,
     min: 60,
     max: 2592000,
@@ -111,6 +121,7 @@ export const authConfig = defineConfig("auth", {
   }),
   ...smsSettings,
   qrLoginSeconds: setting.integer({
+    live: true,
     default: 120,
     min: 10,
     max: 3600,
@@ -126,6 +137,7 @@ export const authConfig = defineConfig("auth", {
     doc: "User name of the account that becomes administrator at a start when no administrator exists. Register the account before you name it here.",
   }),
   refreshGraceMs: setting.integer({
+    live: true,
     default: 10_000,
     min: 0,
     max: 60_000,
@@ -134,6 +146,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   passwordKeyBits: setting.integer({
+    live: true,
     default: 3_072,
     min: 2_048,
     max: 4_096,
@@ -165,6 +178,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   maxHashing: setting.integer({
+    live: true,
     default: 128,
     min: 1,
     max: 10_000,
@@ -205,6 +219,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   nonceAheadMs: setting.integer({
+    live: true,
     default: 30000,
     min: 0,
     max: 600000,
@@ -213,6 +228,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   smsTimeoutMs: setting.integer({
+    live: true,
     default: 3000,
     min: 100,
     max: 60000,
@@ -221,6 +237,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   smsAttempts: setting.integer({
+    live: true,
     default: 3,
     min: 1,
     max: 10,
@@ -229,6 +246,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   smsBudgetMs: setting.integer({
+    live: true,
     default: 8000,
     min: 100,
     max: 60000,
@@ -245,6 +263,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   maxQrWatches: setting.integer({
+    live: true,
     default: 10000,
     min: 1,
     max: 1000000,
@@ -253,6 +272,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   searchPageSize: setting.integer({
+    live: true,
     default: 20,
     min: 1,
     max: 50,
@@ -261,6 +281,7 @@ export const authConfig = defineConfig("auth", {
     tuning: true,
   }),
   sealAgainRows: setting.integer({
+    live: true,
     default: 500,
     min: 1,
     max: 100000,

@@ -3,6 +3,7 @@ import { defineConfig, setting } from "#platform/config/config.ts";
 import { parseNetwork } from "#platform/network.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
 import { clientSettings } from "./client-settings.ts";
+import { deliverySettings } from "./delivery-settings.ts";
 
 const MAX_BATCH_SENDS = maxItems(AppendBatchRequestSchema.field.uplinks);
 
@@ -32,6 +33,7 @@ export const connectConfig = defineConfig("connect", {
     doc: "Addresses of the proxies, and of the gateways, that connect to publicAddress: the connections of one of them have no maximum. A proxy appends the address of its caller to X-Forwarded-For; the last address in this header that is not listed here counts as the caller's.",
   }),
   maxSessions: setting.integer({
+    live: true,
     default: 100_000,
     min: 1,
     max: 10_000_000,
@@ -46,18 +48,20 @@ export const connectConfig = defineConfig("connect", {
     doc: "Largest frame accepted from a device; a larger one closes the session.",
   }),
   framesPerSecond: setting.integer({
+    live: true,
     default: 200,
     min: 1,
     max: 1_000_000,
     unit: "frames/s",
-    doc: "Sustained rate of frames that all sessions of a user on this instance may send together; a higher rate closes the session that exceeds it. A frame with many bytes or fields counts as several.",
+    doc: "Sustained rate of frames that all sessions of a user on this instance may send together; a higher rate closes the session that exceeds it. A frame with many bytes or fields counts as several. A change applies to sessions that open later.",
   }),
   framesBurst: setting.integer({
+    live: true,
     default: 400,
     min: 1,
     max: 1_000_000,
     unit: "frames",
-    doc: "Frames that all sessions of a user on this instance may send together in one burst; more close the session that exceeds it.",
+    doc: "Frames that all sessions of a user on this instance may send together in one burst; more close the session that exceeds it. A change applies to sessions that open later.",
   }),
   heartbeatIntervalMs: setting.integer({
     default: 25_000,
@@ -68,6 +72,7 @@ export const connectConfig = defineConfig("connect", {
   }),
   ...clientSettings,
   drainMs: setting.integer({
+    live: true,
     default: 8_000,
     min: 0,
     max: 600_000,
@@ -75,6 +80,7 @@ export const connectConfig = defineConfig("connect", {
     doc: "Time-out for sessions to reconnect elsewhere when the instance stops; then the remaining sessions are closed. Keep it below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
   }),
   moveSpreadMs: setting.integer({
+    live: true,
     default: 5_000,
     min: 0,
     max: 600_000,
@@ -83,6 +89,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   helloTimeoutMs: setting.integer({
+    live: true,
     default: 5_000,
     min: 100,
     max: 60_000,
@@ -99,6 +106,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   tokenExpiringMs: setting.integer({
+    live: true,
     default: 60_000,
     min: 0,
     max: 3_600_000,
@@ -107,6 +115,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   lastSeenMs: setting.integer({
+    live: true,
     default: 300_000,
     min: 1_000,
     max: 86_400_000,
@@ -131,6 +140,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   maxSendsInFlight: setting.integer({
+    live: true,
     default: 256,
     min: 1,
     max: 65_536,
@@ -179,6 +189,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   uplinkQueueBytes: setting.integer({
+    live: true,
     default: 67_108_864,
     min: 1_024,
     max: 4_294_967_296,
@@ -195,6 +206,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   uplinkRetryMs: setting.integer({
+    live: true,
     default: 10_000,
     min: 0,
     max: 120_000,
@@ -203,6 +215,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   callTimeoutMs: setting.integer({
+    live: true,
     default: 10_000,
     min: 100,
     max: 120_000,
@@ -211,6 +224,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   callsInFlight: setting.integer({
+    live: true,
     default: 8,
     min: 1,
     max: 1_024,
@@ -235,6 +249,7 @@ export const connectConfig = defineConfig("connect", {
     tuning: true,
   }),
   slowReaderTimeoutMs: setting.integer({
+    live: true,
     default: 60_000,
     min: 1_000,
     max: 600_000,
@@ -282,54 +297,7 @@ export const connectConfig = defineConfig("connect", {
     doc: "Maximum typing signals waiting on this instance; further ones are dropped.",
     tuning: true,
   }),
-  ackTimeoutMs: setting.integer({
-    default: 10_000,
-    min: 100,
-    max: 300_000,
-    unit: "ms",
-    doc: "Time-out for the acknowledgement of delivered entries; then the entries are redelivered. Devices wait 0.6 s between two acknowledgements of a busy conversation, so keep it well above that.",
-    tuning: true,
-  }),
-  redeliveries: setting.integer({
-    default: 3,
-    min: 0,
-    max: 20,
-    unit: "times",
-    doc: "Maximum redeliveries of entries, with doubling back-off; then the session counts as behind, and the device has to sync.",
-    tuning: true,
-  }),
-  redeliveryEntries: setting.integer({
-    default: 100,
-    min: 1,
-    max: 500,
-    unit: "entries",
-    doc: "Maximum entries of one conversation in one redelivery.",
-    tuning: true,
-  }),
-  trackedConversations: setting.integer({
-    default: 256,
-    min: 8,
-    max: 65_536,
-    unit: "conversations",
-    doc: "Maximum direct conversations with a cached cursor per session. Beyond it the least recently used cursor is evicted, and the sweep covers that conversation.",
-    tuning: true,
-  }),
-  sweepIntervalMs: setting.integer({
-    default: 25_000,
-    min: 100,
-    max: 600_000,
-    unit: "ms",
-    doc: "Interval at which the sweep queries the log for entries that were not delivered.",
-    tuning: true,
-  }),
-  sweepGraceMs: setting.integer({
-    default: 3_000,
-    min: 0,
-    max: 60_000,
-    unit: "ms",
-    doc: "Time for which a missing delivery may still be in transit before the sweep notifies the device.",
-    tuning: true,
-  }),
+  ...deliverySettings,
   leaveLingerMs: setting.integer({
     default: 5_000,
     min: 0,

@@ -41,7 +41,8 @@ runProcess(() =>
     const listenAddress = { host, port: config.port, variable: "LUCKY_CONNECT_PORT" };
     const connect = await openAt(listenAddress, () =>
       startConnect({
-        config: { ...config, host },
+        config,
+        host,
         log,
         metrics,
         bus,
@@ -62,6 +63,7 @@ runProcess(() =>
           instanceId,
           address: addressOf({ ...platform, host }, config.port),
           publicAddress: config.publicAddress,
+          opsAddress: mesh.opsAddress,
         },
       }),
     );

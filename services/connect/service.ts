@@ -53,6 +53,8 @@ export type ConnectConfig = ConfigOf<typeof connectConfig>;
 
 export interface ConnectDependencies {
   config: ConnectConfig;
+  /** Address to listen on. */
+  host: string;
   log: Log;
   metrics: Metrics;
   bus: Bus;
@@ -105,7 +107,7 @@ export async function startConnect(
     const byAddress = config.publicAddress !== "";
     const admissions = bounds && createAdmissions({ bounds, byAddress, proxies, clock });
     const sockets = await listenSockets<Session>({
-      host: config.host,
+      host: dependencies.host,
       port: config.port,
       maxFrameBytes: config.maxFrameBytes,
       maxBackpressureBytes: config.maxBackpressureBytes,

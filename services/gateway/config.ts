@@ -34,14 +34,17 @@ export const gatewayConfig = defineConfig("gateway", {
     doc: "Whether each connection begins with a header of the PROXY protocol, version 2, which tells the caller's address. Only trustedProxies may connect then; a connection without a valid header is closed.",
   }),
   reflection: setting.bool({
+    live: true,
     default: true,
     doc: "Whether tools such as buf curl and grpcurl can read the public contract by gRPC's reflection. It reveals nothing that is not in proto/.",
   }),
   docs: setting.bool({
+    live: true,
     default: true,
     doc: "Whether /docs serves the pages for client authors: the methods with a form to call them, the protocol, permissions and errors.",
   }),
   maxTunnels: setting.integer({
+    live: true,
     default: 100_000,
     min: 1,
     max: 10_000_000,
@@ -49,6 +52,7 @@ export const gatewayConfig = defineConfig("gateway", {
     doc: "Maximum WebSockets that the gateway proxies at the same time; further ones are refused with 503. Choose it by the memory of the host.",
   }),
   drainMs: setting.integer({
+    live: true,
     default: 10_000,
     min: 0,
     max: 600_000,
@@ -56,6 +60,7 @@ export const gatewayConfig = defineConfig("gateway", {
     doc: "Time-out for WebSockets to end when the gateway stops; the remaining ones are cut. Keep it above LUCKY_CONNECT_DRAIN_MS, so that sessions end with their close code when all processes stop together, and below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
   }),
   connectTimeoutMs: setting.integer({
+    live: true,
     default: 2_000,
     min: 100,
     max: 60_000,
@@ -64,6 +69,7 @@ export const gatewayConfig = defineConfig("gateway", {
     tuning: true,
   }),
   hintLifetimeMs: setting.integer({
+    live: true,
     default: 60_000,
     min: 1_000,
     max: 3_600_000,

@@ -35,7 +35,7 @@ async function setUp(t: TestContext, publicAddresses: string[]) {
     };
     leases.push(await registry.announce(instance, () => {}));
   }
-  const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock });
+  const hints = createHints({ secret: "s", lifetimeMs: () => 60_000, clock });
   const placement = createPlacement({ registry, log });
   const { verifier, token } = await testIssuer(clock);
   const { interceptors } = serverInterceptors({

@@ -5,7 +5,7 @@ import { createHints } from "./hint.ts";
 
 function setUp(secret = "a secret of the mesh") {
   const clock = new ManualClock();
-  return { clock, hints: createHints({ secret, lifetimeMs: 60_000, clock }) };
+  return { clock, hints: createHints({ secret, lifetimeMs: () => 60_000, clock }) };
 }
 
 test("a hint names its instance until it expires", () => {

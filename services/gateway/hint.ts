@@ -13,7 +13,7 @@ export interface Hints {
 export interface HintOptions {
   /** Shared by all gateways, so that each reads the hints of the others. */
   readonly secret: string;
-  readonly lifetimeMs: number;
+  readonly lifetimeMs: () => number;
   readonly clock: Clock;
 }
 
@@ -34,7 +34,7 @@ export function createHints(options: HintOptions): Hints {
   return {
     seal(instanceId) {
       const expiry = Buffer.alloc(EXPIRY_BYTES);
-      expiry.writeBigInt64BE(BigInt(options.clock.now() + options.lifetimeMs));
+      expiry.writeBigInt64BE(BigInt(options.clock.now() + options.lifetimeMs()));
       const plaintext = Buffer.concat([expiry, Buffer.from(instanceId)]);
       return Buffer.from(encryptAesGcm(key, plaintext, "")).toString("base64url");
     },

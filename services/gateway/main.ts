@@ -67,7 +67,7 @@ runProcess(() =>
           verifier: identity.verifier,
           limiter,
           budgets: budgetsOf(mesh.limits),
-          refusalsPerSecond: mesh.limits.refusalsPerSecond,
+          refusalsPerSecond: () => mesh.limits.refusalsPerSecond,
         }),
       },
     };

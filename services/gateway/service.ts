@@ -47,8 +47,8 @@ export interface Gateway extends RunningService {
   readonly trustedProxies: TrustedProxies;
   /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Answers requests for the pages under /docs; absent when they are switched off. */
-  readonly pages: AnswerPage | undefined;
+  /** Answers requests for the pages under /docs while they are switched on. */
+  readonly pages: AnswerPage;
   /** Answers any other HTTP/1.1 request that is not an RPC. */
   fallback(request: IncomingMessage, response: ServerResponse): void;
 }
@@ -63,7 +63,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
   const placement = createPlacement({ registry, log });
   const hints = createHints({
     secret: dependencies.secret,
-    lifetimeMs: config.hintLifetimeMs,
+    lifetimeMs: () => config.hintLifetimeMs,
     clock,
   });
   const tunnels = createTunnels({
@@ -77,8 +77,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     proxies: proxyChain(trustedProxies),
     bounds: dependencies.bounds,
     clock,
-    connectTimeoutMs: config.connectTimeoutMs,
-    maxTunnels: config.maxTunnels,
+    config,
   });
   let running = true;
 
@@ -86,14 +85,16 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     ...publicServices(transports).map(forwarded),
     serve(EndpointService, endpointService({ placement, hints })),
   ];
-  const reflection = config.reflection
-    ? reflectionServices(contract.map(({ service }) => service))
-    : [];
+  const reflection = reflectionServices({
+    shown: contract.map(({ service }) => service),
+    enabled: () => config.reflection,
+  });
+  const pages = createPages({ clock, log });
 
   return {
     served: [...contract, ...reflection],
     trustedProxies,
-    pages: config.docs ? createPages({ clock, log }) : undefined,
+    pages: (request, response) => config.docs && pages(request, response),
     upgrade: tunnels.upgrade,
     fallback: answerFallback,
     ready: () => running,

@@ -68,7 +68,7 @@ export async function setUp(t: TestContext, options: Options) {
   const clock = new ManualClock();
   const metrics = new Metrics();
   const issuer = await testIssuer(clock);
-  const hints = createHints({ secret: "s", lifetimeMs: 60_000, clock: systemClock });
+  const hints = createHints({ secret: "s", lifetimeMs: () => 60_000, clock: systemClock });
   const tunnels = createTunnels({
     log,
     metrics,
@@ -83,8 +83,7 @@ export async function setUp(t: TestContext, options: Options) {
       refused() {},
     }),
     clock,
-    connectTimeoutMs: 2_000,
-    maxTunnels: options.maxTunnels ?? 100,
+    config: { connectTimeoutMs: 2_000, maxTunnels: options.maxTunnels ?? 100 },
   });
   const gateway = createHttpServer();
   gateway.on("upgrade", tunnels.upgrade);

@@ -30,10 +30,12 @@ export interface TunnelOptions {
   /** Bounds the tunnels of each client behind a trusted proxy. */
   readonly bounds: Pick<ConnectionBounds, "share">;
   readonly clock: Clock;
-  /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
-  readonly connectTimeoutMs: number;
-  /** Largest number of concurrent WebSockets; more are refused with 503. */
-  readonly maxTunnels: number;
+  readonly config: {
+    /** Time-out for an instance to accept the connection, and then to answer the upgrade, ms. */
+    readonly connectTimeoutMs: number;
+    /** Largest number of concurrent WebSockets; more are refused with 503. */
+    readonly maxTunnels: number;
+  };
 }
 
 /** Passes WebSockets on to connect instances: their bytes, untouched. */
@@ -73,7 +75,7 @@ export function createTunnels(options: TunnelOptions): Tunnels {
     const checked = checkUpgrade(request);
     if (checked.kind === "refused") return refuse(socket, checked.refused, "refused");
     if (!accepting) return refuseUnavailable(socket, "This gateway is stopping.", "refused");
-    if (open.size > options.maxTunnels) {
+    if (open.size > options.config.maxTunnels) {
       return refuseUnavailable(socket, "This gateway is full; retry soon.", "refused");
     }
     // A client that connects directly has the place of its connection.
@@ -103,7 +105,7 @@ export function createTunnels(options: TunnelOptions): Tunnels {
       tls: options.tls,
       log,
       clock,
-      timeoutMs: options.connectTimeoutMs,
+      timeoutMs: options.config.connectTimeoutMs,
     });
     switch (upstream.kind) {
       case "upgraded":

@@ -32,6 +32,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   maxGroupMembers: setting.integer({
+    live: true,
     default: 10_000,
     min: 2,
     max: 1_000_000,
@@ -39,6 +40,7 @@ export const serverConfig = defineConfig("server", {
     doc: "Maximum members of one group; further members are refused with GROUP_FULL.",
   }),
   maxGroupsPerUser: setting.integer({
+    live: true,
     default: 5_000,
     min: 1,
     max: 1_000_000,
@@ -46,6 +48,7 @@ export const serverConfig = defineConfig("server", {
     doc: "Maximum groups that one user is a member of; the addition of a user to further groups is refused with GROUP_FULL. Every session of a user loads all of them.",
   }),
   drainMs: setting.integer({
+    live: true,
     default: 8_000,
     min: 0,
     max: 600_000,
@@ -93,6 +96,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   overloadedRetryMs: setting.integer({
+    live: true,
     default: 500,
     min: 1,
     max: 60_000,
@@ -128,6 +132,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   relayBatches: setting.integer({
+    live: true,
     default: 256,
     min: 1,
     max: 65_536,
@@ -136,6 +141,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   relayBytes: setting.integer({
+    live: true,
     default: 67_108_864,
     min: 1_048_576,
     max: 4_294_967_296,
@@ -144,6 +150,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   relaySignals: setting.integer({
+    live: true,
     default: 256,
     min: 1,
     max: 65_536,
@@ -152,6 +159,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   publishTimeoutMs: setting.integer({
+    live: true,
     default: 5_000,
     min: 100,
     max: 60_000,
@@ -176,6 +184,7 @@ export const serverConfig = defineConfig("server", {
     tuning: true,
   }),
   outboxAttempts: setting.integer({
+    live: true,
     default: 1_000,
     min: 1,
     max: 1_000_000,

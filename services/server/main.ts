@@ -9,6 +9,7 @@ import { migrate } from "#platform/postgres/migrate.ts";
 import { openPool, type Pool } from "#platform/postgres/pool.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { runProcess } from "#platform/process/process.ts";
+import { meshProcesses } from "#platform/process/processes.ts";
 import { startServiceProcess } from "#platform/process/service-process.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
 import { serverConfig } from "./config.ts";
@@ -67,6 +68,7 @@ runProcess(() =>
       sessions: createClient(SessionService, auth),
       ids: createIds({ window: worker.window, clock }),
       clock,
+      processes: meshProcesses({ registry, platform }),
     });
     const { verifier } = identity;
     return {

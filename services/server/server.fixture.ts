@@ -166,6 +166,7 @@ export class Stand {
       sessions: { ...sessions, checkUsers: (request) => sessions.checkUsers(request) },
       ids: createIds({ window: allTimesOf(worker), clock }),
       clock,
+      processes: { of: async () => [] },
     });
     this.#t.after(() => server.stop());
     this.#t.after(() => registry.close());

@@ -5,6 +5,7 @@ import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
+import { OperationsService } from "#gen/lucky/operations/v1/operations_pb.js";
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock } from "#platform/clock.ts";
@@ -12,6 +13,7 @@ import { fail } from "#platform/errors.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import type { Processes } from "#platform/process/processes.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
 import { conversationService } from "./catch-up/conversation-service.ts";
@@ -33,6 +35,7 @@ import { Logs } from "./log/logs.ts";
 import { entryWriter } from "./log/write-entry.ts";
 import { messageService } from "./messages.ts";
 import { ServerMetrics } from "./metrics.ts";
+import { operationsService } from "./operations/operations-service.ts";
 import { Sends } from "./sending/sends.ts";
 import { presenceService } from "./signals/presence-service.ts";
 
@@ -51,6 +54,8 @@ export interface ServerDependencies {
   readonly sessions: Client<typeof SessionService>;
   readonly ids: Ids;
   readonly clock: Clock;
+  /** The processes of the installation, for operators. */
+  readonly processes: Processes;
   /** Called before each run of a statement, by tests of the routes. */
   readonly observe?: ObserveRun;
 }
@@ -80,8 +85,8 @@ const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
 
 /**
  * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
- * MessageService, ConversationService, GroupService, PresenceService and IngressService. The caller closes the
- * dependencies after `stop`. Rejects with an error for operators when the databases of the log do not
+ * MessageService, ConversationService, GroupService, PresenceService, OperationsService and IngressService. The
+ * caller closes the dependencies after `stop`. Rejects with an error for operators when the databases of the log do not
  * have each bucket once.
  */
 export async function startServer(d: ServerDependencies): Promise<Server> {
@@ -132,6 +137,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       serve(MessageService, messageService({ ...signals, sends })),
       serve(GroupService, groupService({ ...groups, mustServe })),
       serve(PresenceService, presenceService(signals)),
+      serve(OperationsService, operationsService({ processes: d.processes, mustServe })),
     ],
     ready: () => serving && logs.databases.some(isReady),
     async replay() {
@@ -218,10 +224,7 @@ function createDelivery(
     clock,
     log,
     metrics,
-    publishTimeoutMs: config.publishTimeoutMs,
-    maxBatches: config.relayBatches,
-    maxBytes: config.relayBytes,
-    maxSignals: config.relaySignals,
+    config,
   });
   const outboxes = byDatabase(
     { logs, log },
@@ -240,7 +243,7 @@ function createDelivery(
         log,
         metrics,
         intervalMs: config.outboxIntervalMs,
-        maxAttempts: config.outboxAttempts,
+        config,
         maxBackoffMs: config.outboxMaxBackoffMs,
         delayMs: config.outboxDelayMs,
       }),
@@ -277,7 +280,7 @@ function createSends(
     batchBytes: config.laneBatchBytes,
     queueCount: config.laneQueueCount,
     queueBytes: config.laneQueueBytes,
-    overloadedRetryMs: config.overloadedRetryMs,
+    config,
     lateMs: config.databaseAnswerMs + LATE_MS,
   });
 }
@@ -291,8 +294,7 @@ function groupDependencies(
     users,
     ids,
     clock,
-    maxMembers: config.maxGroupMembers,
-    maxGroupsPerUser: config.maxGroupsPerUser,
+    config,
     writeEntry: entryWriter({ ids, clock, outboxDelayMs: config.outboxDelayMs }),
     publish: (db, written) =>
       publishEntry({ conversations, relay, outbox: outboxes.get(db)! }, written),

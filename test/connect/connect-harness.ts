@@ -120,6 +120,7 @@ export async function startConnectHarness(
   });
   const connect = await startConnect({
     config: { ...defaultsOf(connectConfig), ...QUICK, ...options.config },
+    host: "127.0.0.1",
     log,
     metrics,
     bus,

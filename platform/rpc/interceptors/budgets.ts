@@ -11,22 +11,25 @@ export type Budgets = { readonly [C in LimitClass]?: Budget };
 /** Health checks and reflection streams of one address on a public port, a second. */
 const STANDARD_PER_SECOND = 10;
 
-/** The budgets of a public port, as configured. */
+/** The budgets of a public port, as configured now: their settings are live. */
 export function budgetsOf(limits: LimitsConfig): Budgets {
-  const perSecond = (name: string, points: number): Budget => ({ name, points, windowMs: 1_000 });
-  return {
-    [LimitClass.READ]: perSecond("read", limits.readPerSecond),
-    [LimitClass.WRITE]: perSecond("write", limits.writePerSecond),
-    [LimitClass.SEND]: perSecond("send", limits.sendPerSecond),
-    [LimitClass.CREDENTIAL]: {
-      name: "credential",
-      points: limits.credentialPerMinute,
-      windowMs: 60_000,
+  const budget = (name: string, windowMs: number, points: () => number): Budget => ({
+    name,
+    windowMs,
+    get points() {
+      return points();
     },
+  });
+  const perSecond = (name: string, points: () => number) => budget(name, 1_000, points);
+  return {
+    [LimitClass.READ]: perSecond("read", () => limits.readPerSecond),
+    [LimitClass.WRITE]: perSecond("write", () => limits.writePerSecond),
+    [LimitClass.SEND]: perSecond("send", () => limits.sendPerSecond),
+    [LimitClass.CREDENTIAL]: budget("credential", 60_000, () => limits.credentialPerMinute),
     // A public port refuses the calls of our own services: this class has only the
     // standard services of gRPC.
-    [LimitClass.INTERNAL]: perSecond("standard", STANDARD_PER_SECOND),
-    [LimitClass.SEARCH]: { name: "search", points: limits.searchPerMinute, windowMs: 60_000 },
+    [LimitClass.INTERNAL]: perSecond("standard", () => STANDARD_PER_SECOND),
+    [LimitClass.SEARCH]: budget("search", 60_000, () => limits.searchPerMinute),
   };
 }
 

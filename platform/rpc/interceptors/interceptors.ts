@@ -35,7 +35,7 @@ export interface ServerInterceptorsOptions {
    * Refused calls of one address, a second, beyond which all its calls are refused for a while.
    * Absent: no bound, for ports where an address is a whole service.
    */
-  readonly refusalsPerSecond?: number;
+  readonly refusalsPerSecond?: () => number;
 }
 
 /**

@@ -8,7 +8,7 @@ import { createRefusals } from "./refusals.ts";
 test("a /48 network has sixteen times the refusals of a /64 network", async () => {
   const clock = new ManualClock();
   const { log, lines } = keptLog();
-  const refusals = createRefusals({ perSecond: 1, clock, log, metrics: new Metrics() });
+  const refusals = createRefusals({ perSecond: () => 1, clock, log, metrics: new Metrics() });
   for (let subnet = 0; subnet < 16; subnet++) {
     for (let n = 0; n < 6; n++) refusals.count({ address: `2001:db8:1:${subnet}::${n + 1}` });
   }
@@ -27,7 +27,7 @@ test("a /48 network has sixteen times the refusals of a /64 network", async () =
 test("a step of the time of day neither ends nor prolongs the wait of a caller", async () => {
   const clock = new ManualClock();
   const { log } = keptLog();
-  const refusals = createRefusals({ perSecond: 1, clock, log, metrics: new Metrics() });
+  const refusals = createRefusals({ perSecond: () => 1, clock, log, metrics: new Metrics() });
   for (let n = 0; n < 7; n++) refusals.count({ address: undefined, userId: "1" });
   await new Promise(setImmediate);
   for (const stepMs of [3_600_000, -7_200_000]) {

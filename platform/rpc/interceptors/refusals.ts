@@ -28,16 +28,22 @@ export interface Refusals {
 }
 
 export interface RefusalsOptions {
-  readonly perSecond: number;
+  readonly perSecond: () => number;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
 }
 
 export function createRefusals({ perSecond, clock, log, metrics }: RefusalsOptions): Refusals {
-  const points = perSecond * WINDOW_SECONDS;
-  const budget: Budget = { name: "refusal", points, windowMs: WINDOW_SECONDS * 1_000 };
-  const siteBudget: Budget = { ...budget, points: points * SITE_FACTOR };
+  const budgetOf = (factor: number): Budget => ({
+    name: "refusal",
+    get points() {
+      return perSecond() * WINDOW_SECONDS * factor;
+    },
+    windowMs: WINDOW_SECONDS * 1_000,
+  });
+  const budget = budgetOf(1);
+  const siteBudget = budgetOf(SITE_FACTOR);
   const limiter = createMemoryLimiter({ clock, metrics });
   /** End of the wait of each caller over its budget, elapsed ms. */
   const limited = createExpiring<number>(() => clock.elapsed(), {

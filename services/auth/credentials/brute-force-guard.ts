@@ -71,27 +71,23 @@ export function createBruteForceGuard({
   >;
   limiter: Omit<Limiter, "close">;
 }): BruteForceGuard {
-  const times = {
+  const penalty = (name: string, freeFailures: number): Penalty => ({
+    name,
+    freeFailures,
     firstWaitMs: config.loginDelayMs,
     longestWaitMs: Math.max(config.loginDelayMs, config.loginMaxDelayMs),
     forgetMs: config.loginForgetSeconds * 1_000,
-  };
-  const perAccount: Penalty = {
-    name: "login_account",
-    freeFailures: config.loginFreeFailures,
-    ...times,
-  };
-  const perPair: Penalty = { ...perAccount, name: "login_pair" };
-  const perAddress: Penalty = {
-    name: "login_address",
-    freeFailures: config.loginFreeFailuresPerAddress,
-    ...times,
-  };
-  const perSite: Penalty = {
-    ...perAddress,
-    name: "login_site",
-    freeFailures: config.loginFreeFailuresPerAddress * SITE_FACTOR,
-  };
+  });
+  /** The penalties of an attempt: their settings are live. */
+  function penalties() {
+    const { loginFreeFailures: free, loginFreeFailuresPerAddress: freePerAddress } = config;
+    return {
+      perAccount: penalty("login_account", free),
+      perPair: penalty("login_pair", free),
+      perAddress: penalty("login_address", freePerAddress),
+      perSite: penalty("login_site", freePerAddress * SITE_FACTOR),
+    };
+  }
   const disclosures: Budget = {
     name: "login_locked",
     points: MAX_LOCK_DISCLOSURES_PER_DAY,
@@ -125,6 +121,7 @@ export function createBruteForceGuard({
   return {
     async check(attempt) {
       const keys = keysOf(attempt);
+      const { perAccount, perPair, perAddress, perSite } = penalties();
       const [site, address, ...waits] = await Promise.all([
         keys.site === undefined ? 0 : limiter.waiting(perSite, keys.site),
         limiter.waiting(perAddress, keys.address),
@@ -148,6 +145,7 @@ export function createBruteForceGuard({
     },
     async failed(attempt) {
       const keys = keysOf(attempt);
+      const { perAccount, perPair, perAddress, perSite } = penalties();
       await Promise.all([
         keys.site === undefined ? 0 : limiter.penalize(perSite, keys.site),
         limiter.penalize(perAddress, keys.address),
@@ -157,6 +155,7 @@ export function createBruteForceGuard({
     },
     async succeeded(attempt) {
       const keys = keysOf(attempt);
+      const { perAccount, perPair } = penalties();
       await Promise.all([
         limiter.pardon(perPair, keys.pair),
         limiter.pardon(perAccount, keys.account),

@@ -26,9 +26,9 @@ export function createPasswordPolicy(
   config: Pick<AuthConfig, "passwordMinLength" | "passwordMinScore">,
   estimator: Pick<StrengthEstimator, "score">,
 ): PasswordPolicy {
-  const { passwordMinLength, passwordMinScore } = config;
   const weak = (text: string) => fail(ErrorReason.PASSWORD_WEAK, text);
   async function check(password: string, words: string[], isUrgent: boolean): Promise<void> {
+    const { passwordMinLength, passwordMinScore } = config;
     const { length } = [...password];
     if (length < passwordMinLength || length > MAX_LENGTH)
       throw weak(`a password has ${passwordMinLength} to ${MAX_LENGTH} characters`);

@@ -1,6 +1,6 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
-import type { Limiter } from "#platform/limiter/limiter.ts";
+import type { Budget, Limiter } from "#platform/limiter/limiter.ts";
 import type { AuthConfig } from "../config.ts";
 import type { Transaction } from "../database.ts";
 import { coarseAddress } from "../logins/coarse-address.ts";
@@ -58,19 +58,20 @@ export function createSmsLimits({
   >;
   limiter: Pick<Limiter, "take">;
 }): SmsLimits {
-  const perAddress = {
+  // Their settings are live.
+  const perAddress = (): Budget => ({
     name: "sms_address",
     points: config.smsPerAddressPerHour,
     windowMs: HOUR_MS,
-  };
-  const perDay = { name: "sms_day", points: config.smsPerDay, windowMs: DAY_MS };
-  const newPerDay = {
+  });
+  const perDay = (): Budget => ({ name: "sms_day", points: config.smsPerDay, windowMs: DAY_MS });
+  const newPerDay = (): Budget => ({
     name: "sms_day_new",
     points: Math.floor((config.smsPerDay * config.smsNewNumbersPercent) / 100),
     windowMs: DAY_MS,
-  };
+  });
 
-  async function take(budget: typeof perDay, key: string, points = 1): Promise<void> {
+  async function take(budget: Budget, key: string, points = 1): Promise<void> {
     const result = await limiter.take(budget, key, points);
     if (!result.allowed) throw tooMany(result.retryAfterMs);
   }
@@ -82,7 +83,7 @@ export function createSmsLimits({
       throw fail(ErrorReason.PHONE_INVALID, "phone: no codes are sent to this country");
     },
     async limitAddress(address) {
-      if (address !== undefined) await take(perAddress, coarseNetworkOf(address));
+      if (address !== undefined) await take(perAddress(), coarseNetworkOf(address));
     },
     async limitNumber(tx, phoneIndexes, nowMs) {
       const sent = await tx.smsCode.findMany({
@@ -104,10 +105,11 @@ export function createSmsLimits({
     },
     async limitDay(use) {
       if (use === "any number") {
-        if (newPerDay.points === 0) throw tooMany(DAY_MS);
-        await take(newPerDay, "all");
+        const budget = newPerDay();
+        if (budget.points === 0) throw tooMany(DAY_MS);
+        await take(budget, "all");
       }
-      await take(perDay, "all", use === "not sent" ? 0 : 1);
+      await take(perDay(), "all", use === "not sent" ? 0 : 1);
     },
   };
 }

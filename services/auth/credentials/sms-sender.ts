@@ -27,9 +27,11 @@ export function createSmsSender({
   return createHttpSms({
     url: config.smsUrl,
     secret: config.smsSecret,
-    timeoutMs: config.smsTimeoutMs,
-    attempts: config.smsAttempts,
-    budgetMs: config.smsBudgetMs,
+    bounds: () => ({
+      timeoutMs: config.smsTimeoutMs,
+      attempts: config.smsAttempts,
+      budgetMs: config.smsBudgetMs,
+    }),
     clock,
     log,
     metrics,

@@ -12,6 +12,8 @@ export interface InstanceAddress {
   readonly address: string;
   /** Address of the sockets for devices without a gateway; empty for none. */
   readonly publicAddress: string;
+  /** Address of the operator's port; absent in a single process. */
+  readonly opsAddress?: string;
 }
 
 /** The instance's entry in the registry, kept under a lease. */

@@ -23,18 +23,26 @@ const ANY = "*";
 
 /**
  * Creates the check of a Hello: its constraints, and the operator's rules for clients that are too old.
- * The check returns undefined for a Hello that is admitted. Throws when a client has two rules.
+ * The check returns undefined for a Hello that is admitted.
  */
 export function createClientRules(
   config: ClientRulesConfig,
 ): (hello: Hello) => HelloRefusal | undefined {
-  const { minProtocolRevision, clientTooOldText: text, upgradeUrl } = config;
-  const minima = minimaOf(config.minClientVersions);
+  /** The minima of the rules; the rules change rarely. */
+  let minima = minimaOf(config.minClientVersions);
+  let rules = config.minClientVersions;
+  const currentMinima = () => {
+    if (rules !== config.minClientVersions) {
+      rules = config.minClientVersions;
+      minima = minimaOf(rules);
+    }
+    return minima;
+  };
   const validator = createMessageValidator();
   const tooOld = (why: string): HelloRefusal => ({
     code: CloseCode.CLIENT_TOO_OLD,
     text: why,
-    notice: { text, upgradeUrl },
+    notice: { text: config.clientTooOldText, upgradeUrl: config.upgradeUrl },
   });
 
   return (hello) => {
@@ -45,9 +53,10 @@ export function createClientRules(
       const where = first === undefined ? "" : pathToString(first.field);
       return { code: CloseCode.PROTOCOL_ERROR, text: `Hello: ${where}: ${first?.message}` };
     }
+    const { minProtocolRevision } = config;
     if (Math.max(1, hello.protocolRevision) < minProtocolRevision)
       return tooOld(`the protocol revision must be at least ${minProtocolRevision}`);
-    const minimum = minimumFor(hello, minima);
+    const minimum = minimumFor(hello, currentMinima());
     return minimum && isOlder(hello.clientVersion, minimum)
       ? tooOld(`the client's version must be at least ${minimum}`)
       : undefined;
@@ -56,14 +65,12 @@ export function createClientRules(
 
 /** Minimum versions by client name. */
 function minimaOf(rules: readonly string[]): ReadonlyMap<string, string> {
-  const minima = new Map<string, string>();
-  for (const rule of rules) {
-    const [name = "", version = ""] = rule.split("=");
-    if (minima.has(name))
-      throw new Error(`LUCKY_CONNECT_MIN_CLIENT_VERSIONS has two rules for ${name}`);
-    minima.set(name, version);
-  }
-  return minima;
+  return new Map(
+    rules.map((rule) => {
+      const [name = "", version = ""] = rule.split("=");
+      return [name, version];
+    }),
+  );
 }
 
 /**

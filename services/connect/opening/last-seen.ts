@@ -37,11 +37,11 @@ const ATTEMPTS = 3;
 export class LastSeen {
   readonly #reports: Coalescer<Seen>;
   readonly #clock: Clock;
-  readonly #intervalMs: number;
+  readonly #config: Pick<LastSeenOptions["config"], "lastSeenMs">;
 
   constructor({ logins, clock, log, config }: LastSeenOptions) {
     this.#clock = clock;
-    this.#intervalMs = config.lastSeenMs;
+    this.#config = config;
     this.#reports = new Coalescer({
       clock,
       batchCount: BATCH_LIMIT,
@@ -75,7 +75,7 @@ export class LastSeen {
     loginId: string,
     { fromMs, nowMs }: { readonly fromMs: number; readonly nowMs: number },
   ): void {
-    const interval = (ms: number) => Math.floor((ms - openedAtMs) / this.#intervalMs);
+    const interval = (ms: number) => Math.floor((ms - openedAtMs) / this.#config.lastSeenMs);
     if (interval(nowMs) > Math.max(0, interval(fromMs))) this.record(loginId);
   }
 

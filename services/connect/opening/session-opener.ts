@@ -67,16 +67,13 @@ export interface SessionOpener {
 interface Parts extends SessionOpenerOptions {
   readonly checkHello: ReturnType<typeof createClientRules>;
   readonly counts: ClientCounts;
-  readonly limits: Limits;
 }
 
-/** Throws when the operator's rules for clients contradict each other. */
 export function createSessionOpener(options: SessionOpenerOptions): SessionOpener {
   const parts: Parts = {
     ...options,
     checkHello: createClientRules(options.config),
     counts: new ClientCounts(options.metrics),
-    limits: limitsOf(options.config),
   };
   return {
     hello: (session, hello) => open(parts, session, hello),
@@ -132,7 +129,7 @@ async function open(parts: Parts, session: Session, hello: Hello): Promise<void>
 }
 
 function welcome(
-  { channels, clock, config, counts, lastSeen, limits }: Parts,
+  { channels, clock, config, counts, lastSeen }: Parts,
   session: Session,
   { caller, hello }: { caller: UserCaller; hello: Hello },
 ): void {
@@ -147,7 +144,7 @@ function welcome(
       deviceId: caller.deviceId,
       heartbeatIntervalMs: BigInt(config.heartbeatIntervalMs),
       serverTimeMs: BigInt(clock.now()),
-      limits,
+      limits: limitsOf(config),
       protocolRevision: PROTOCOL_REVISION,
       contentKinds: [...DEVICE_KINDS],
       features: [...FEATURES],

@@ -1,5 +1,10 @@
 import type { TokenBucket } from "./token-bucket.ts";
 
+interface FrameRate {
+  readonly framesPerSecond: number;
+  readonly framesBurst: number;
+}
+
 /** The budget of a user's frames, and the number of sessions that use it. */
 interface Shared {
   readonly frames: TokenBucket;
@@ -11,13 +16,13 @@ interface Shared {
  * user's last session until it is full again, so that a reconnect does not refill it.
  */
 export class FrameBudgets {
-  readonly #refillMs: number;
+  readonly #config: FrameRate;
   readonly #byUser = new Map<string, Shared>();
   /** Users without a session, and when their budgets are full at the latest; the oldest first. */
   readonly #refilling = new Map<string, number>();
 
-  constructor(config: { readonly framesPerSecond: number; readonly framesBurst: number }) {
-    this.#refillMs = Math.ceil((config.framesBurst * 1_000) / config.framesPerSecond);
+  constructor(config: FrameRate) {
+    this.#config = config;
   }
 
   /** Number of users with a budget. */
@@ -44,7 +49,11 @@ export class FrameBudgets {
     const shared = this.#byUser.get(userId);
     if (shared === undefined) return;
     shared.sessions -= 1;
-    if (shared.sessions === 0) this.#refilling.set(userId, nowMs + this.#refillMs);
+    if (shared.sessions === 0) this.#refilling.set(userId, nowMs + this.#refillMs());
+  }
+
+  #refillMs(): number {
+    return Math.ceil((this.#config.framesBurst * 1_000) / this.#config.framesPerSecond);
   }
 
   /** Amortised constant cost: each budget is forgotten once. */

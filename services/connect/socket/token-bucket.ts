@@ -15,6 +15,11 @@ export class TokenBucket {
     this.#refilledAtMs = options.nowMs;
   }
 
+  /** Maximum tokens. */
+  get burst(): number {
+    return this.#burst;
+  }
+
   /** Takes `count` tokens. Returns false and takes none when fewer are left. */
   take(count: number, nowMs: number): boolean {
     const passedMs = Math.max(0, nowMs - this.#refilledAtMs);

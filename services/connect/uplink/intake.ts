@@ -72,7 +72,8 @@ export class Intake {
 
   /** Takes the weight from the user's budget. When too little is left, ends the session: false. */
   #charge(session: Session, weight: number, nowMs: number): boolean {
-    if (session.frames.take(Math.min(this.#options.config.framesBurst, weight), nowMs)) return true;
+    const { frames } = session;
+    if (frames.take(Math.min(frames.burst, weight), nowMs)) return true;
     session.end(CloseCode.RATE_LIMITED, "too many frames a second");
     return false;
   }

@@ -32,7 +32,7 @@ type Question = ServerReflectionRequest["messageRequest"];
 async function start(t: TestContext) {
   const clock = new ManualClock();
   const metrics = new Metrics();
-  const served = reflectionServices(shown);
+  const served = reflectionServices({ shown, enabled: () => true });
   const interceptors: never[] = [];
   const common = { host: "127.0.0.1", port: 0, log, metrics, clock, graceMs: 2_000 };
   const server = await listen({ ...common, served, interceptors });

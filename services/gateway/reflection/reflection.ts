@@ -14,6 +14,7 @@ import { fail } from "#platform/errors.ts";
 import { networkOf } from "#platform/network.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { type Served, serve } from "#platform/rpc/served.ts";
+import { noSuchMethod } from "#platform/rpc/serving/error-answer.ts";
 import { type Schema, schemaOf } from "./schema.ts";
 
 /** Maximum open streams, which need no token, of all and of one network. More are refused with OVERLOADED. */
@@ -34,7 +35,14 @@ type Question = (ServerReflectionRequest | ServerReflectionRequestAlpha)["messag
  * The standard reflection services of gRPC, for tools that call without a schema. They show these
  * services, the health service and themselves, with all imports; internal services stay unknown.
  */
-export function reflectionServices(shown: readonly DescService[]): Served[] {
+export function reflectionServices({
+  shown,
+  enabled,
+}: {
+  readonly shown: readonly DescService[];
+  /** While it returns false, the methods answer as if they were not served. */
+  readonly enabled: () => boolean;
+}): Served[] {
   const schema = schemaOf([...shown, Health, ServerReflection, ServerReflectionAlpha]);
   let streams = 0;
   const byNetwork = new Map<string, number>();
@@ -43,6 +51,7 @@ export function reflectionServices(shown: readonly DescService[]): Served[] {
     requests: AsyncIterable<R>,
     { values }: Pick<HandlerContext, "values">,
   ) {
+    if (!enabled()) throw noSuchMethod();
     const network = networkOf(values.get(peerAddress) ?? "local");
     const ofNetwork = byNetwork.get(network) ?? 0;
     if (streams >= MAX_STREAMS || ofNetwork >= MAX_STREAMS_OF_NETWORK) {

@@ -21,7 +21,7 @@ export interface CompensationOptions {
   readonly log: Log;
   readonly metrics: ServerMetrics;
   readonly intervalMs: number;
-  readonly maxAttempts: number;
+  readonly config: { readonly outboxAttempts: number };
   readonly maxBackoffMs: number;
   /** Delay of the first attempt after the commit, ms. */
   readonly delayMs: number;
@@ -237,7 +237,7 @@ export class Compensation {
    * not wait.
    */
   async #publish(row: OutboxRow): Promise<boolean> {
-    const { db, relay, outbox, metrics, maxAttempts, log } = this.#options;
+    const { db, relay, outbox, metrics, config, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
     try {
       const { deliveries, missing } = await this.#deliveries(row);
@@ -249,7 +249,7 @@ export class Compensation {
     } catch (error) {
       metrics.relayed("failed", 1);
       log.warn({ event: "outbox_attempt_failed", outboxId, attempts, err: error });
-      if (attempts < maxAttempts) return false;
+      if (attempts < config.outboxAttempts) return false;
       metrics.outboxFailed(1);
       log.error({ event: "outbox_abandoned", outboxId, attempts, err: error });
       await db.run(abandonOutbox, [outboxId]);

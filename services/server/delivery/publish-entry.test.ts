@@ -49,10 +49,12 @@ async function publishing(t: { after(close: () => Promise<void>): void }) {
     clock,
     log: quiet,
     metrics: new ServerMetrics(new Metrics()),
-    publishTimeoutMs: 5_000,
-    maxBatches: 10,
-    maxBytes: 1_000_000,
-    maxSignals: 10,
+    config: {
+      publishTimeoutMs: 5_000,
+      relayBatches: 10,
+      relayBytes: 1_000_000,
+      relaySignals: 10,
+    },
   });
   const outbox = new Outbox({ db, clock, log: quiet, deleteLingerMs: 60_000 });
   t.after(() => relay.idle());

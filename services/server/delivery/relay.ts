@@ -21,13 +21,15 @@ export interface RelayOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: ServerMetrics;
-  readonly publishTimeoutMs: number;
-  /** Maximum batches in flight; further batches are left to the outbox. */
-  readonly maxBatches: number;
-  /** Maximum bytes of batches in flight; further batches are left to the outbox. */
-  readonly maxBytes: number;
-  /** Maximum batches of signals in flight; further signals are dropped. */
-  readonly maxSignals: number;
+  readonly config: {
+    readonly publishTimeoutMs: number;
+    /** Maximum batches in flight; further batches are left to the outbox. */
+    readonly relayBatches: number;
+    /** Maximum bytes of batches in flight; further batches are left to the outbox. */
+    readonly relayBytes: number;
+    /** Maximum batches of signals in flight; further signals are dropped. */
+    readonly relaySignals: number;
+  };
 }
 
 /** The entries of one commit. */
@@ -91,8 +93,9 @@ export class Relay {
    * batch from the outbox.
    */
   offer(batch: RelayBatch): void {
-    const { bus, maxBatches, maxBytes, metrics } = this.#options;
-    const full = this.#batches >= maxBatches || this.#bytes + batch.bytes > maxBytes;
+    const { bus, config, metrics } = this.#options;
+    const full =
+      this.#batches >= config.relayBatches || this.#bytes + batch.bytes > config.relayBytes;
     if (full || !bus.ready()) {
       metrics.relayed("outbox", 1);
       return;
@@ -112,9 +115,9 @@ export class Relay {
 
   /** Publishes signals without retries; failures are only counted. */
   signal(signals: readonly Signal[]): void {
-    const { bus, maxSignals, metrics } = this.#options;
+    const { bus, config, metrics } = this.#options;
     if (signals.length === 0) return;
-    if (this.#signals >= maxSignals || !bus.ready()) {
+    if (this.#signals >= config.relaySignals || !bus.ready()) {
       metrics.signals("dropped", signals.length);
       return;
     }
@@ -185,9 +188,9 @@ export class Relay {
 
   /** Passes parts to the bus, one envelope per instance; returns the pending confirmations. */
   async #send(parts: readonly Part[]): Promise<Promise<void>[]> {
-    const { bus, publishTimeoutMs, metrics } = this.#options;
+    const { bus, config, metrics } = this.#options;
     const byInstance = await this.#partsByInstance(parts);
-    const signal = AbortSignal.timeout(publishTimeoutMs);
+    const signal = AbortSignal.timeout(config.publishTimeoutMs);
     return [...byInstance].map(async ([instanceId, theirs]) => {
       try {
         // "unroutable": the instance has stopped and its sessions are closed. Their devices sync on

@@ -37,8 +37,7 @@ export interface GroupDependencies {
   readonly users: Users;
   readonly ids: Ids;
   readonly clock: Clock;
-  readonly maxMembers: number;
-  readonly maxGroupsPerUser: number;
+  readonly config: { readonly maxGroupMembers: number; readonly maxGroupsPerUser: number };
   readonly writeEntry: WriteEntry;
   /** Publishes an entry that was written to the database. Called after each commit. */
   readonly publish: (db: Database, written: WrittenEntry) => void;
@@ -73,7 +72,7 @@ export async function createGroup(
   dependencies: GroupDependencies,
   group: { ownerId: string; name: string; userIds: readonly string[]; clientGroupId: string },
 ): Promise<Group> {
-  const { logs, ids, maxMembers, maxGroupsPerUser } = dependencies;
+  const { config, logs, ids } = dependencies;
   const { ownerId, clientGroupId } = group;
   const others = [...new Set(group.userIds)].filter((id) => id !== ownerId);
   const members = [ownerId, ...others];
@@ -82,9 +81,9 @@ export async function createGroup(
   const bucket = clientGroupId === "" ? randomInt(BUCKETS) : bucketOfGroup(ownerId, clientGroupId);
   const existing = await logs.on(bucket, (db) => readGroupByKey(db, request));
   if (existing !== undefined) return existing;
-  if (members.length > maxMembers) throw groupFull(maxMembers);
+  if (members.length > config.maxGroupMembers) throw groupFull(config.maxGroupMembers);
   await mustBeActive(dependencies.users, others);
-  await mustHaveRoom(logs, members, maxGroupsPerUser);
+  await mustHaveRoom(logs, members, config.maxGroupsPerUser);
   const groupId = String(ids.inBuckets([bucket])[0]);
   return logs.on(bucket, (db) => insertGroup(dependencies, db, groupId, request));
 }
@@ -190,7 +189,7 @@ export async function addMembers(
   dependencies: GroupDependencies,
   change: { groupId: string; callerId: string; userIds: readonly string[] },
 ): Promise<Group> {
-  const { logs, maxGroupsPerUser } = dependencies;
+  const { config, logs } = dependencies;
   const { groupId } = change;
   const row = await readOwnGroup(logs, change);
   mustManage(row);
@@ -203,7 +202,7 @@ export async function addMembers(
   // A retry is harmless, whatever has become of the accounts.
   if (joining.length === 0) return groupOf(row);
   await mustBeActive(dependencies.users, joining);
-  await mustHaveRoom(logs, joining, maxGroupsPerUser);
+  await mustHaveRoom(logs, joining, config.maxGroupsPerUser);
   return logs.onConversation(groupId, (db) =>
     insertMembers(dependencies, db, { ...change, userIds }),
   );
@@ -211,7 +210,7 @@ export async function addMembers(
 
 /** Adds users to a group in its database. */
 async function insertMembers(
-  { maxMembers, writeEntry, publish }: GroupDependencies,
+  { config, writeEntry, publish }: GroupDependencies,
   db: Database,
   { groupId, callerId, userIds }: { groupId: string; callerId: string; userIds: readonly string[] },
 ): Promise<Group> {
@@ -225,7 +224,8 @@ async function insertMembers(
     const already = new Set(rows.map((row) => row.user_id));
     const added = userIds.filter((userId) => !already.has(userId));
     if (added.length === 0) return { group: groupOf(locked) };
-    if (locked.member_count + added.length > maxMembers) throw groupFull(maxMembers);
+    if (locked.member_count + added.length > config.maxGroupMembers)
+      throw groupFull(config.maxGroupMembers);
     const tip = { kind: { case: "membersAdded", value: { userIds: added } } } as const;
     const written = await writeEntry(client, {
       conversationId: groupId,

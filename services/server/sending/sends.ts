@@ -21,7 +21,7 @@ export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed
   readonly directs: Directs;
   readonly relay: Relay;
   readonly metrics: ServerMetrics;
-  readonly overloadedRetryMs: number;
+  readonly config: { readonly overloadedRetryMs: number };
   /** Longest wait of a call for one of several databases, ms. */
   readonly lateMs: number;
 }
@@ -223,7 +223,7 @@ export class Sends {
    * conversation's database is full; fails while its bucket moves.
    */
   #push({ sends, addressed, call }: CallSends): void {
-    const { logs, metrics, overloadedRetryMs } = this.#options;
+    const { config, logs, metrics } = this.#options;
     for (let index = 0; index < sends.length; index++) {
       const send = sends[index];
       const conversationId = addressed[index];
@@ -241,7 +241,7 @@ export class Sends {
       const full = refusal(
         ErrorReason.OVERLOADED,
         "too many messages are queued",
-        overloadedRetryMs,
+        config.overloadedRetryMs,
       );
       queued.answer({ kind: "refused", refusal: full });
     }
