@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createLog } from "#platform/log.ts";
 import { Metrics } from "#platform/metrics.ts";
+import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { openConnectionBounds, openFileLimit } from "./open-files.ts";
 
@@ -39,6 +40,24 @@ test("the settings override them, up to the open-file limit", () => {
   assert.deepEqual(maxima, [1_920, 3_000, 7_000]);
   assert.equal(low?.event, "open_file_limit_low");
   assert.equal(low?.wanted, 5_000);
+});
+
+test("the maxima follow their settings while the process runs", () => {
+  const limits = { ...DERIVED, connections: 2 };
+  const bounds = openConnectionBounds({
+    limits,
+    filesPerConnection: 1,
+    log: quiet,
+    metrics: new Metrics(),
+    clock: new ManualClock(),
+    openFiles: 1_024,
+  });
+  const open = () => bounds.open(undefined) !== undefined;
+  assert.deepEqual([open(), open(), open()], [true, true, false]);
+  limits.connections = 3;
+  assert.deepEqual([open(), open()], [true, false]);
+  limits.connections = 1;
+  assert.equal(open(), false);
 });
 
 test("a low open-file limit causes a warning, and one too low to serve anybody an error", () => {

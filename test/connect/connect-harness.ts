@@ -47,6 +47,8 @@ export interface HarnessOptions {
 
 /** A connect instance whose dependencies are all in memory. */
 export interface ConnectHarness {
+  /** The settings in use: a test changes live ones in place. */
+  readonly config: ConnectConfig;
   readonly address: string;
   readonly port: number;
   readonly ingress: MemoryIngress;
@@ -118,8 +120,9 @@ export async function startConnectHarness(
       },
     },
   });
+  const config = { ...defaultsOf(connectConfig), ...QUICK, ...options.config };
   const connect = await startConnect({
-    config: { ...defaultsOf(connectConfig), ...QUICK, ...options.config },
+    config,
     host: "127.0.0.1",
     log,
     metrics,
@@ -165,6 +168,7 @@ export async function startConnectHarness(
   t.after(() => connect.stop());
   const address = `http://127.0.0.1:${connect.port}`;
   return {
+    config,
     address,
     port: connect.port,
     ingress,

@@ -15,10 +15,28 @@ import {
   BatchGetProfilesRequestSchema,
   BatchGetUsersRequestSchema,
 } from "#gen/lucky/user/v1/user_pb.js";
+import { defaultsOf } from "#platform/config/config.ts";
+import { limitsConfig } from "#platform/config/settings.ts";
 import { generatedServices } from "#platform/rpc/generated.fixture.ts";
 import { isInternal } from "#platform/rpc/rules.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
-import { pointsOf } from "./budgets.ts";
+import { budgetsOf, pointsOf } from "./budgets.ts";
+
+test("the budgets of every class follow the settings", () => {
+  const limits = defaultsOf(limitsConfig);
+  const budgets = Object.values(budgetsOf(limits));
+  const changed = {
+    readPerSecond: 1,
+    writePerSecond: 2,
+    sendPerSecond: 3,
+    credentialPerMinute: 4,
+    searchPerMinute: 5,
+  };
+  Object.assign(limits, changed);
+  const points = new Map(budgets.map((budget) => [budget.name, budget.points]));
+  for (const [key, value] of Object.entries(changed))
+    assert.equal(points.get(key.replace(/Per.*/, "")), value, key);
+});
 
 const ids = (count: number) => Array.from({ length: count }, (_, at) => String(at + 1));
 

@@ -24,6 +24,21 @@ test("a /48 network has sixteen times the refusals of a /64 network", async () =
   assert.equal(refusals.waitOfAddress("2001:db8:1:3::9"), 0);
 });
 
+test("the number of refusals follows its setting", async () => {
+  const clock = new ManualClock();
+  let perSecond = 1;
+  const options = { clock, log: keptLog().log, metrics: new Metrics() };
+  const refusals = createRefusals({ perSecond: () => perSecond, ...options });
+  const refuse = async (userId: string) => {
+    for (let n = 0; n < 7; n++) refusals.count({ address: undefined, userId });
+    await new Promise(setImmediate);
+    return refusals.waitOfUser(userId);
+  };
+  assert.equal(await refuse("1"), 6_000);
+  perSecond = 2;
+  assert.equal(await refuse("2"), 0);
+});
+
 test("a step of the time of day neither ends nor prolongs the wait of a caller", async () => {
   const clock = new ManualClock();
   const { log } = keptLog();

@@ -32,6 +32,7 @@ function startGuard(t: TestContext, changed: Partial<AuthConfig> = {}) {
   };
   const guard = createBruteForceGuard({ config, limiter: { ...limiter, penalize } });
   return {
+    config,
     keys,
     clock,
     guard,
@@ -47,6 +48,15 @@ function startGuard(t: TestContext, changed: Partial<AuthConfig> = {}) {
 
 const ana = { account: "ana", exists: true, address: "203.0.113.1" };
 const elsewhere = { account: "ana", exists: true, address: "203.0.113.2" };
+
+test("the free failures and the delays follow their settings", async (t) => {
+  const { config, wrong } = startGuard(t);
+  for (let n = 0; n < 3; n++) assert.equal(await wrong(ana), 0);
+  assert.equal(await wrong(ana), 1_000);
+  Object.assign(config, { loginFreeFailures: 1, loginDelayMs: 5_000 });
+  const ben = { ...ana, account: "ben" };
+  assert.deepEqual([await wrong(ben), await wrong(ben)], [0, 5_000]);
+});
 
 test("after the free failures each further failure doubles the delay, up to the longest", async (t) => {
   const { clock, guard, wrong } = startGuard(t, { loginFreeFailuresPerAddress: 100 });

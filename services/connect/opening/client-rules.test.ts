@@ -17,6 +17,19 @@ function codeOf(rules: Partial<typeof OPEN>, hello: MessageInitShape<typeof Hell
   return code === undefined ? "admitted" : CloseCode[code];
 }
 
+test("rules for clients that are too old apply from their change on", () => {
+  const rules = { ...OPEN, minClientVersions: ["acme-ios=1"] as readonly string[] };
+  const check = createClientRules(rules);
+  const hello = create(HelloSchema, { clientName: "acme-ios", clientVersion: "2" });
+  assert.equal(check(hello), undefined);
+  Object.assign(rules, { minClientVersions: ["acme-ios=3"], clientTooOldText: "Update." });
+  assert.equal(check(hello)?.notice?.text, "Update.");
+  rules.minClientVersions = [];
+  assert.equal(check(hello), undefined);
+  rules.minProtocolRevision = 9;
+  assert.equal(check(hello)?.code, CloseCode.CLIENT_TOO_OLD);
+});
+
 test("versions are compared number by number, with the rule of the client's name", () => {
   const minClientVersions = ["acme-ios=2.4.0", "acme-android=2.1"] as never[];
   const at = (clientName: string, clientVersion: string) =>

@@ -26,6 +26,12 @@ test("auth gets a report when a session opens, every few minutes, and when it en
     harness.seenBatches.map((seen) => seen.map((one) => [one.loginId, one.seenAtMs - openedMs])),
     [[["l1-a", 0]], [["l1-a", 300_000]], [["l1-a", 600_000]], [["l1-a", 660_000]]],
   );
+  Object.assign(harness.config, { lastSeenMs: 60_000 });
+  const other = await harness.device("2", "b");
+  await calls(harness, 5);
+  clock.advance(60_000);
+  await other.roundTrip();
+  await calls(harness, 6);
 });
 
 test("reports that linger together go in one call, once per login, and are flushed before the instance stops", async (t) => {

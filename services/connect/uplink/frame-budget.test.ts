@@ -124,6 +124,30 @@ test("a send of too many fields is refused with a result, and costs by them", as
   assert.equal((await device.closed).code, CloseCode.RATE_LIMITED);
 });
 
+test("live limits apply to sessions that open after the change, others to all at once", async () => {
+  const before = await harness.device("9");
+  const { framesBurst, framesPerSecond, maxSessions, maxSendsInFlight } = harness.config;
+  Object.assign(harness.config, { framesBurst: 20, framesPerSecond: 5, maxSendsInFlight: 3 });
+  const after = await RawDevice.open(harness.address);
+  const token = await harness.issuer.token({ sub: "10", did: "d10", sid: "l10" });
+  after.send({ case: "hello", value: { accessToken: token } });
+  const { limits } = await after.next("welcome");
+  assert.deepEqual(
+    [limits?.framesBurst, limits?.framesPerSecond, limits?.maxSendsInFlight],
+    [20, 5, 3],
+  );
+  for (let n = 0; n < 40; n += 1) before.send({ case: "heartbeat", value: {} });
+  await before.roundTrip();
+  // A frame that weighs more than a whole burst costs all of it.
+  acknowledge(after, 190);
+  after.send({ case: "heartbeat", value: {} });
+  assert.equal((await after.closed).code, CloseCode.RATE_LIMITED);
+  Object.assign(harness.config, { maxSessions: 1 });
+  await assert.rejects(RawDevice.open(harness.address), /no WebSocket/);
+  Object.assign(harness.config, { framesBurst, framesPerSecond, maxSessions, maxSendsInFlight });
+  await (await harness.device("11")).close();
+});
+
 test("small sends and heartbeats are not counted", () => {
   assert.equal(fieldsOf("send", unknownFields(128)), 0);
   assert.equal(fieldsOf("send", unknownFields(129)), 129);
