@@ -46,3 +46,17 @@ test("a tally reaches its counter when the metrics are read, once", async () => 
   plain.add(3);
   assert.match(await metrics.text(), /^lucky_c_total 3$/m);
 });
+
+test("a sampled gauge has the sum of its current values, also after they changed", async () => {
+  const metrics = new Metrics();
+  let waiting = 3;
+  const help = "Waiting.";
+  metrics.sampled("lucky_g", help, ["pool"], () => [[{ pool: "a" }, waiting]]);
+  metrics.sampled("lucky_g", help, ["pool"], () => [
+    [{ pool: "a" }, 4],
+    [{ pool: "b" }, 1],
+  ]);
+  assert.match(await metrics.text(), /lucky_g\{pool="a"\} 7\nlucky_g\{pool="b"\} 1/);
+  waiting = 0;
+  assert.match(await metrics.text(), /lucky_g\{pool="a"\} 4\nlucky_g\{pool="b"\} 1/);
+});

@@ -22,6 +22,11 @@ export class Tally {
 
 type Kind = "counter" | "gauge" | "histogram";
 
+/** Values of a gauge at the moment, each with its labels. */
+export type Samples<L extends string> = () => Iterable<
+  readonly [labels: Record<L, string>, value: number]
+>;
+
 /** The properties that two registrations of one name must share. */
 interface Definition {
   readonly kind: Kind;
@@ -42,6 +47,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #definitions = new Map<string, Definition>();
   readonly #tallies: Tally[] = [];
+  readonly #sampled = new Map<Gauge<string>, Samples<string>[]>();
   #process = false;
 
   /** A value that only grows. */
@@ -79,6 +85,22 @@ export class Metrics {
     return new Gauge({ name, help, labelNames: labels, registers: [this.#registry] });
   }
 
+  /**
+   * A value that is read with the metrics. Registrations of the same name add their values.
+   * `samples` must not wait.
+   */
+  sampled<L extends string = never>(
+    name: string,
+    help: string,
+    labels: readonly L[],
+    samples: Samples<L>,
+  ): void {
+    const gauge: Gauge<string> = this.gauge(name, help, labels);
+    const known = this.#sampled.get(gauge);
+    if (known) known.push(samples);
+    else this.#sampled.set(gauge, [samples]);
+  }
+
   /** A distribution; `buckets` are upper bounds in ascending order, in the unit of the name. */
   histogram<L extends string = string>(
     name: string,
@@ -107,6 +129,11 @@ export class Metrics {
   /** All metrics in the text format of Prometheus. */
   text(): Promise<string> {
     for (const tally of this.#tallies) tally.flush();
+    for (const [gauge, readers] of this.#sampled) {
+      gauge.reset();
+      for (const samples of readers)
+        for (const [labels, value] of samples()) gauge.inc(labels, value);
+    }
     return this.#registry.metrics();
   }
 

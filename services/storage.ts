@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import { join } from "node:path";
 import { openLogs } from "#platform/buckets/open-logs.ts";
 import { ConfigError } from "#platform/config/config.ts";
@@ -32,7 +33,7 @@ export interface Database {
  * with its data under `dataDir` and migrates it.
  */
 export async function openDatabase(runtime: Runtime, dataDir: string): Promise<Database> {
-  const { config, log, clock, started } = runtime;
+  const { config, log, metrics, clock, started } = runtime;
   const addresses = [
     postgresAddress("auth", config.auth, config.platform),
     postgresAddress("server", config.server, config.platform),
@@ -56,9 +57,20 @@ export async function openDatabase(runtime: Runtime, dataDir: string): Promise<D
   });
   started.push(() => postgres.stop());
   await onDataFolder(dataDir, () => migrate({ url: postgres.url, log }));
+  metrics.sampled(
+    "lucky_disk_free_bytes",
+    "Bytes that this process may still write to the disk with its data folder.",
+    [],
+    () => [[{}, freeBytes(dataDir)]],
+  );
   const { url, socketUrl, failed } = postgres;
   const embedded = { url: socketUrl, variable: "embedded" };
   return { url, auth: embedded, logs: [embedded], embedded: true, failed };
+}
+
+function freeBytes(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
 }
 
 function requireBoth(addresses: readonly [auth: PostgresAddress, server: PostgresAddress]): void {
@@ -76,13 +88,14 @@ export interface Storage {
 
 /** Opens the pools and leases the worker number. */
 export async function openStorage(runtime: Runtime, database: Database): Promise<Storage> {
-  const { config, instanceId, log, clock, started } = runtime;
+  const { config, instanceId, log, metrics, clock, started } = runtime;
   const pooler = database.embedded ? "none" : config.platform.postgresPooler;
   const auth = await openPool({
     ...database.auth,
     max: config.auth.postgresConnections,
     pooler,
     log,
+    metrics,
     name: "auth",
   });
   started.push(() => auth.end());
@@ -92,6 +105,7 @@ export async function openStorage(runtime: Runtime, database: Database): Promise
     session: PLANNER_SETTINGS,
     pooler,
     log,
+    metrics,
     name: "server",
   });
   for (const pool of logs) started.push(() => pool.end());

@@ -63,7 +63,7 @@ function openLater(options: PoolOptions & Required<DatabaseAddress>, number: num
   const check = async () => {
     try {
       await migrate({ ...options, log });
-      const checked = await openPool({ ...options, max: 2 });
+      const checked = await openPool({ ...options, max: 2, metrics: undefined });
       await checked.end();
     } catch (cause) {
       checking = undefined;

@@ -1,6 +1,7 @@
 import { Socket } from "node:net";
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
+import type { Metrics } from "#platform/metrics.ts";
 import {
   checkSession,
   type Pooler,
@@ -22,6 +23,8 @@ export interface PoolOptions {
   log: Log;
   /** The application_name in PostgreSQL. */
   name: string;
+  /** Counts the connections of the pool, if present. */
+  metrics?: Metrics | undefined;
   /** Settings of each session, in addition to SESSION_SETTINGS, which they override. */
   session?: SessionSettings;
   /** Runs before the first use of each connection, whose use fails with its error. */
@@ -112,7 +115,33 @@ export function createPool(options: PoolOptions): Pool {
   });
   // For an idle connection, the listener above has already logged this error.
   pool.on("error", () => {});
+  if (options.metrics) observe(pool, options.metrics);
   return pool;
+}
+
+/** Registers the connections of a pool. Several pools of one process add up. */
+function observe(pool: Pool, metrics: Metrics): void {
+  metrics.sampled(
+    "lucky_postgres_connections",
+    "Open connections to PostgreSQL, by state.",
+    ["state"],
+    () => [
+      [{ state: "idle" }, pool.idleCount],
+      [{ state: "used" }, pool.totalCount - pool.idleCount],
+    ],
+  );
+  metrics.sampled(
+    "lucky_postgres_connections_max",
+    "Maximum open connections to PostgreSQL.",
+    [],
+    () => [[{}, pool.options.max]],
+  );
+  metrics.sampled(
+    "lucky_postgres_waiting",
+    "Queries that wait for a connection to PostgreSQL.",
+    [],
+    () => [[{}, pool.waitingCount]],
+  );
 }
 
 /**

@@ -16,12 +16,17 @@ interface LeaseCommands extends ScriptCommands {
   hdel(key: string, field: string): Promise<number>;
 }
 
+/** Redis had lost the entry, or another process has it. */
+export type LossCause = "expired" | "taken";
+
 export interface RedisLeaseOptions {
   connection: LeaseConnection;
   clock: Clock;
   log: Log;
   leaseMs: number;
   instance: Instance;
+  /** Counts lost leases, by cause; absent: not counted. */
+  losses: { inc(labels: { cause: LossCause }): void } | undefined;
   lost: () => void;
 }
 
@@ -89,15 +94,17 @@ export class RedisLease implements Lease {
   }
 
   async #renew(): Promise<void> {
-    const { log, instance, lost } = this.#options;
+    const { log, losses, instance, lost } = this.#options;
     const { instanceId } = instance;
     try {
       const result = await this.#put();
       if (result === "entered") {
         log.warn({ event: "lease_lost", instanceId });
+        losses?.inc({ cause: "expired" });
         this.#repeating = true;
       } else if (result !== "kept") {
         log.error({ event: "lease_taken", instanceId, leftMs: result });
+        losses?.inc({ cause: "taken" });
         return;
       }
       if (!this.#repeating) return;

@@ -3,6 +3,7 @@ import { after, before, type TestContext, test } from "node:test";
 import { unavailable } from "#platform/bus/bus.suite.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import { createLog } from "#platform/log.ts";
+import { Metrics } from "#platform/metrics.ts";
 import { type Backend, startRedis } from "../../test/backends/backends.ts";
 import { quiet } from "../../test/backends/postgres.ts";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
@@ -48,7 +49,8 @@ registrySuite("redis", {
 
 test("an instance whose entry was lost is re-entered, and works after it repeats its joins and claims", async (t) => {
   await emptyRedis(raw);
-  const [a, b] = [open(t), open(t)];
+  const metrics = new Metrics();
+  const [a, b] = [open(t, systemClock, { metrics }), open(t)];
   const lost = Promise.withResolvers<void>();
   const lease = await a.announce(instance("connect-0"), () => lost.resolve());
   const claim = session("s1", "phone-1", "connect-0");
@@ -61,6 +63,7 @@ test("an instance whose entry was lost is re-entered, and works after it repeats
   assert.deepEqual(await lease.claim(claim, replacing(1)), kept());
   assert.deepEqual(await untilReached(() => b.locate(["u:1"])), [["connect-0"]]);
   assert.equal((await b.instances("connect")).length, 1);
+  assert.match(await metrics.text(), /lucky_registry_leases_lost_total\{cause="expired"\} 1/);
 });
 
 test("an instance recognises its own lease when the response to its entry was lost", async (t) => {
@@ -154,7 +157,11 @@ test("a clock that is set back does not extend the cache of instances", async (t
   assert.deepEqual(await a.locate(["u:1"]), [[]]);
 });
 
-function open(t: TestContext, clock: Clock = systemClock, over: { leaseMs?: number } = {}) {
+function open(
+  t: TestContext,
+  clock: Clock = systemClock,
+  over: { leaseMs?: number; metrics?: Metrics } = {},
+) {
   const times = { leaseMs: LEASE_MS, cacheMs: CACHE_MS, ...over };
   const registry = createRedisRegistry({ url: server.url, clock, log: quiet, ...times });
   t.after(() => registry.close());

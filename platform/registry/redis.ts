@@ -45,6 +45,7 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
   const { clock, log, leaseMs = 15_000, cacheMs = 1_000, checkMs = 1_000 } = options;
   const connection = openConnection(options.url, log);
   const leases = new Set<RedisLease>();
+  const losses = options.metrics && countLosses(options.metrics);
   /** Cached epochs of live instances. */
   const epochs = new Map<string, { epoch: string; atMs: number }>();
   const lists = new Map<string, { instances: readonly Instance[]; atMs: number }>();
@@ -102,7 +103,7 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
 
   return {
     async announce(instance, lost) {
-      const lease = new RedisLease({ connection, clock, log, leaseMs, instance, lost });
+      const lease = new RedisLease({ connection, clock, log, leaseMs, instance, losses, lost });
       await lease.enter();
       leases.add(lease);
       return lease;
@@ -154,6 +155,14 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
       connection.close();
     },
   };
+}
+
+function countLosses(metrics: Metrics) {
+  return metrics.counter(
+    "lucky_registry_leases_lost_total",
+    "Times that this instance was without its lease in the registry, by cause: it had expired, or another process has its id.",
+    ["cause"],
+  );
 }
 
 /** The instances found, with known ones whose absence proves nothing. Absent `found`: an error. */

@@ -32,6 +32,7 @@ runProcess(() =>
       max: config.postgresConnections,
       pooler: platform.postgresPooler,
       log,
+      metrics,
       name: instanceId,
     });
     started.push(() => pool.end());

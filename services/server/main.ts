@@ -36,6 +36,7 @@ runProcess(() =>
       session: PLANNER_SETTINGS,
       pooler: platform.postgresPooler,
       log,
+      metrics,
       name: instanceId,
     };
     await migrate({ ...home, log });

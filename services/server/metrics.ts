@@ -1,5 +1,13 @@
 import type { Metrics } from "#platform/metrics.ts";
 
+/** The outbox of one database. */
+interface Pending {
+  /** Batches in it. */
+  readonly count: number;
+  /** Age of the oldest batch that waits for its publication, seconds. */
+  readonly seconds: number;
+}
+
 /** Metrics of the server. Label values come from closed sets. */
 export class ServerMetrics {
   readonly #batchSize;
@@ -8,7 +16,8 @@ export class ServerMetrics {
   readonly #retries;
   readonly #overloaded;
   readonly #outboxPending;
-  readonly #pending = new Map<number, number>();
+  readonly #outboxOldest;
+  readonly #pending = new Map<number, Pending>();
   readonly #outboxFailed;
   readonly #relayBatches;
   readonly #publishes;
@@ -40,6 +49,10 @@ export class ServerMetrics {
     this.#outboxPending = metrics.gauge(
       "lucky_outbox_pending",
       "Batches in the outboxes of all databases at the last polls of the compensation; 10,001 in one of them means more than 10,000.",
+    );
+    this.#outboxOldest = metrics.gauge(
+      "lucky_outbox_oldest_seconds",
+      "How long the oldest batch in the outboxes has waited for its publication since a poll found it.",
     );
     this.#outboxFailed = metrics.counter(
       "lucky_outbox_failed_total",
@@ -93,10 +106,12 @@ export class ServerMetrics {
     this.#overloaded.inc();
   }
 
-  /** Counts by database; the gauge is their sum. */
-  outboxPending(database: number, count: number): void {
-    this.#pending.set(database, count);
-    this.#outboxPending.set([...this.#pending.values()].reduce((sum, one) => sum + one, 0));
+  /** Recorded by database; the gauges are the sum of the counts and the highest age. */
+  outboxPending(database: number, pending: Pending): void {
+    this.#pending.set(database, pending);
+    const all = [...this.#pending.values()];
+    this.#outboxPending.set(all.reduce((sum, { count }) => sum + count, 0));
+    this.#outboxOldest.set(Math.max(...all.map(({ seconds }) => seconds)));
   }
 
   outboxFailed(count: number): void {

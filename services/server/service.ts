@@ -115,6 +115,15 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
         },
       }),
   );
+  d.metrics.sampled(
+    "lucky_log_running_transaction_seconds",
+    "How long the lowest running transaction of a database of the log has been seen.",
+    ["database"],
+    () =>
+      [...news].map(
+        ([db, one]) => [{ database: String(db.number + 1) }, one.runningSeconds] as const,
+      ),
+  );
 
   let serving = true;
   const mustServe = () => {

@@ -119,6 +119,12 @@ export class News {
     return this.#epoch;
   }
 
+  /** How long the lowest running transaction has been seen, seconds; 0 when none is running. */
+  get runningSeconds(): number {
+    const { clock } = this.#options;
+    return this.#running === undefined ? 0 : (clock.elapsed() - this.#running.sinceMs) / 1_000;
+  }
+
   /** Reads the news, and returns the position for the next `since`. Throws UNAVAILABLE. */
   read(): Promise<Position> {
     this.#reading ??= this.#read().finally(() => {

@@ -43,10 +43,18 @@ test("during a registry outage a server without cached instances keeps its rows"
   // replay() waits for the poll of the compensation, which fails, and deletes confirmed rows.
   await one.server.replay();
   assert.equal(await outboxRows(pool), 1);
+  const oldestSeconds = async () =>
+    Number(/^lucky_outbox_oldest_seconds (\S+)$/m.exec(await one.metrics.text())?.[1]);
+  const seenFor = await oldestSeconds();
+  stand.clock.advance(30_000);
+  await one.server.replay();
+  assert.equal(await oldestSeconds(), seenFor + 30);
   stand.registryDown = false;
   stand.clock.advance(60_000);
   await subscriber.until(({ texts }) => texts.includes("m"));
   await untilOutboxEmpty(stand);
+  await one.server.replay();
+  assert.equal(await oldestSeconds(), 0);
 });
 
 test("another server publishes a batch whose server died between commit and publish", async (t) => {

@@ -131,7 +131,9 @@ export const selectRanges: Statement = {
 export const countOutbox: Statement = {
   name: "im_outbox_count",
   route: { kind: "own" },
-  text: "SELECT count(*)::int AS pending FROM (SELECT 1 FROM im.outbox LIMIT 10001) AS rows",
+  text: `
+    SELECT (SELECT count(*)::int FROM (SELECT 1 FROM im.outbox LIMIT 10001) AS rows) AS pending,
+           (SELECT min(outbox_id) FROM im.outbox WHERE next_attempt_at_ms IS NOT NULL) AS oldest`,
 };
 
 /**
@@ -148,6 +150,8 @@ export class Compensation {
   #epochMs = Number.POSITIVE_INFINITY;
   /** When `hastenOutbox` last ran, ms by the clock's elapsed time. */
   #hastenedMs = Number.NEGATIVE_INFINITY;
+  /** The oldest batch at the last poll, and the first poll that has seen it. */
+  #oldest: { readonly outboxId: string; readonly sinceMs: number } | undefined;
   #stopped = false;
 
   constructor(options: CompensationOptions) {
@@ -176,6 +180,17 @@ export class Compensation {
   }
 
   /**
+   * How long the oldest batch that waits for its publication has been seen, seconds; 0 for none. Not
+   * from its time of day: the clocks of servers differ.
+   */
+  #ageOf(outboxId: string | undefined): number {
+    const nowMs = this.#options.clock.elapsed();
+    if (outboxId === undefined) this.#oldest = undefined;
+    else if (outboxId !== this.#oldest?.outboxId) this.#oldest = { outboxId, sinceMs: nowMs };
+    return this.#oldest === undefined ? 0 : (nowMs - this.#oldest.sinceMs) / 1_000;
+  }
+
+  /**
    * The next attempt is a time of day, which all servers share. It may be far ahead after the clock of
    * this server, or of another one, has stepped back.
    */
@@ -194,8 +209,9 @@ export class Compensation {
   async #poll(): Promise<void> {
     const { db, clock, metrics, maxBackoffMs, log, outbox } = this.#options;
     try {
-      const [row] = await db.run<{ pending: number }>(countOutbox, []);
-      metrics.outboxPending(db.number, row?.pending ?? 0);
+      const [row] = await db.run<{ pending: number; oldest: string | null }>(countOutbox, []);
+      const seconds = this.#ageOf(row?.oldest ?? undefined);
+      metrics.outboxPending(db.number, { count: row?.pending ?? 0, seconds });
       await this.#hasten();
       if (row?.pending === 0) return;
       // While the bus is unreachable no row is claimed: attempts are not used up, and rows stay
