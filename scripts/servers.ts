@@ -104,6 +104,32 @@ function keepsNames(program: string): boolean {
   return Number(major) > 1 || Number(minor) >= 21;
 }
 
+export interface PrometheusOptions extends LaunchOptions {
+  /** The file prometheus.yml. */
+  readonly configuration: string;
+}
+
+/** Starts a Prometheus. */
+export async function launchPrometheus(options: PrometheusOptions): Promise<Launched> {
+  const { dir, port, configuration } = options;
+  await mkdir(dir, { recursive: true });
+  await writeFile(join(dir, "prometheus.yml"), configuration);
+  const server = run({
+    ...options,
+    name: "prometheus",
+    program: pathOf("prometheus", []),
+    args: [
+      `--config.file=${join(dir, "prometheus.yml")}`,
+      `--storage.tsdb.path=${join(dir, "data")}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+    ],
+    env: process.env,
+  });
+  const say = "GET /-/ready HTTP/1.0\r\n\r\n";
+  await waitForAnswer(server, { ...options, name: "Prometheus", say, expect: "HTTP/1.0 200 OK" });
+  return { url: `http://127.0.0.1:${port}`, processes: [server] };
+}
+
 export interface RabbitOptions extends LaunchOptions {
   /** Ports of Erlang's port mapper (epmd) and of Erlang's distribution. */
   readonly mapperPort: number;
@@ -256,9 +282,9 @@ function lastOutput(server: ChildProcess, dir: string): string {
 
 /** The required programs that are not installed. */
 export function missingPrograms(): string[] {
-  return ["redis-server", "rabbitmq-server", "pgbouncer"].filter(
-    (name) => !findProgram(name, RABBIT_FOLDERS),
-  );
+  const servers = ["redis-server", "rabbitmq-server", "pgbouncer"];
+  const watchers = ["prometheus", "prometheus-alertmanager"];
+  return [...servers, ...watchers].filter((name) => !findProgram(name, RABBIT_FOLDERS));
 }
 
 function pathOf(program: string, preferred: readonly string[]): string {

@@ -6,7 +6,7 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { openRedis } from "#platform/redis.ts";
 import { RedisHealth } from "./redis-health.ts";
-import { RedisLease } from "./redis-lease.ts";
+import { type LossCause, RedisLease } from "./redis-lease.ts";
 import {
   CHANNEL,
   INSTANCE,
@@ -158,11 +158,14 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
 }
 
 function countLosses(metrics: Metrics) {
-  return metrics.counter(
+  const losses = metrics.counter(
     "lucky_registry_leases_lost_total",
     "Times that this instance was without its lease in the registry, by cause: it had expired, or another process has its id.",
     ["cause"],
   );
+  // Prometheus sees the first loss as an increase only after a zero.
+  for (const cause of ["expired", "taken"] satisfies LossCause[]) losses.inc({ cause }, 0);
+  return losses;
 }
 
 /** The instances found, with known ones whose absence proves nothing. Absent `found`: an error. */

@@ -7,6 +7,7 @@ import { freePorts } from "../../scripts/ports.ts";
 import {
   type Launched,
   launchPgbouncer,
+  launchPrometheus,
   launchRabbit,
   launchRedis,
   runs,
@@ -45,6 +46,14 @@ export async function startRabbit(): Promise<Backend> {
   const [port, mapperPort, erlangPort] = (await freePorts(3)) as [number, number, number];
   return startBackend("rabbitmq", port, (dir) =>
     launchRabbit({ dir, port, mapperPort, erlangPort, detached: true }),
+  );
+}
+
+/** Starts a Prometheus with this prometheus.yml. */
+export async function startPrometheus(configuration: string): Promise<Backend> {
+  const [port] = (await freePorts(1)) as [number];
+  return startBackend("prometheus", port, (dir) =>
+    launchPrometheus({ dir, port, configuration, detached: true }),
   );
 }
 

@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { after, test } from "node:test";
+import { promisify } from "node:util";
+import { stringify } from "yaml";
+import { startMesh } from "../../scripts/mesh.ts";
+import { DASHBOARDS } from "../../scripts/watch/dashboards.ts";
+import { startPrometheus } from "../backends/backends.ts";
+import { people } from "../world/people.ts";
+
+const run = promisify(execFile);
+const RULES = "k8s/watch/prometheus/rules/lucky.yml";
+const TIMEOUT = 180_000;
+
+/** Panels that have no curve while nothing fails, or while a feature is not used. */
+const MAY_BE_EMPTY = new Set([
+  "Errors",
+  "Methods with errors",
+  "Open circuit breakers",
+  "Retries",
+  "Refused",
+  "Ended sessions",
+  "Limiter without Redis",
+  "Lost pushes",
+  "SMS codes",
+  // A single process with its own PostgreSQL has this one.
+  "Free disk",
+  "Settings",
+  "Life of the certificate",
+]);
+
+test("promtool and amtool accept the rules and the configurations, and all alerts pass their tests", async () => {
+  await run("promtool", ["check", "rules", RULES]);
+  await run("promtool", ["test", "rules", "test/watch/alerts.test.yml"]);
+  await run("promtool", ["check", "config", "k8s/watch/prometheus/prometheus.yml"]);
+  await run("amtool", ["check-config", "k8s/watch/alertmanager/alertmanager.yml"]);
+});
+
+test("a Prometheus evaluates every expression of the dashboards on a running mesh", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const mesh = await startMesh({ own: true, free: true, env: {}, print() {} });
+  after(() => mesh.stop());
+  const prometheus = await startPrometheus(configurationFor(mesh));
+  after(() => prometheus.close());
+  const world = { url: mesh.gatewayUrl };
+  const [ana, ben] = await people(world, "ana", "ben");
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
+  await Promise.all([a.client.connect(), b.client.connect()]);
+
+  let sent = 0;
+  for (const { rows } of DASHBOARDS) {
+    for (const { title, curves } of Object.values(rows).flat()) {
+      for (const expression of Object.values(curves)) {
+        // A rate needs two scrapes with traffic between them.
+        while ((await query(prometheus.url, expression)) === 0 && !MAY_BE_EMPTY.has(title))
+          await a.client.send({ userId: ben!.userId }, `m${sent++}`);
+      }
+    }
+  }
+  await b.until(() => b.texts().length === sent);
+  // The query checks the answer: an expression of an alert may have no result.
+  const { groups } = await get(prometheus.url, "/api/v1/rules");
+  assert.ok(groups[0].rules.length > 20);
+  for (const { health, name } of groups[0].rules) assert.equal(health, "ok", name);
+});
+
+/** Scrapes the processes as compose.yaml does, every second. */
+function configurationFor({ opsUrls, processes }: Awaited<ReturnType<typeof startMesh>>): string {
+  const targets = opsUrls.map((url, at) => ({
+    labels: { service: processes[at]!.name.replace(/-\d+$/, "") },
+    targets: [new URL(url).host],
+  }));
+  return stringify({
+    global: { scrape_interval: "1s", evaluation_interval: "1s" },
+    rule_files: [`${process.cwd()}/${RULES}`],
+    scrape_configs: [{ job_name: "lucky", static_configs: targets }],
+  });
+}
+
+/** Number of series in the result of an expression. */
+async function query(url: string, expression: string): Promise<number> {
+  const text = expression.replaceAll("$__rate_interval", "15s");
+  const { result } = await get(url, `/api/v1/query?query=${encodeURIComponent(text)}`);
+  return result.length;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: answers of Prometheus, read by two tests.
+async function get(url: string, path: string): Promise<any> {
+  const answer = await (await fetch(url + path)).json();
+  assert.equal(answer.status, "success", `${path}: ${answer.error}`);
+  return answer.data;
+}
