@@ -54,7 +54,7 @@ export interface OwnBackends {
 
 /** All services, each in its own process. */
 export interface Mesh {
-  /** "http://127.0.0.1:port" */
+  /** "http://127.0.0.1:port", or "https://127.0.0.1:port" when the settings name a certificate */
   readonly gatewayUrl: string;
   /** URL of PostgreSQL for the owner of the tables; the services log in as other users. */
   readonly postgresUrl: string;
@@ -112,7 +112,7 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
   return startAllOrNothing(async (started) => {
     const backends = options.own ? await startBackends(started) : undefined;
     const secrets = options.own ? createSecrets() : await storedSecrets();
-    const given = {
+    const given: Record<string, string | undefined> = {
       ...luckyOnly(secrets),
       ...(backends ? {} : backendsFrom(options.env)),
       ...luckyOnly(options.env),
@@ -153,8 +153,11 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
       plansWithPorts
         .filter((p) => p.service === service)
         .map(({ port }) => `http://127.0.0.1:${port}`);
+    const [gatewayUrl = ""] = urlsOf("gateway");
     return {
-      gatewayUrl: urlsOf("gateway")[0]!,
+      gatewayUrl: given.LUCKY_GATEWAY_TLS_CERT_FILE
+        ? gatewayUrl.replace("http:", "https:")
+        : gatewayUrl,
       connectUrls: urlsOf("connect"),
       opsUrls: plansWithPorts.map(({ opsPort }) => `http://127.0.0.1:${opsPort}`),
       postgresUrl,

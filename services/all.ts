@@ -40,7 +40,7 @@ export interface AllOptions {
 
 /** All services, running in this process. */
 export interface All {
-  /** Address for devices: "http://host:port". */
+  /** Address for devices: "http://host:port", or "https://host:port" with a certificate. */
   readonly url: string;
   /** Address of connect's own WebSockets: "http://host:port". */
   readonly connectUrl: string;

@@ -21,6 +21,8 @@ export function banner(running: Running): string {
   const pages = docs ? `\n    Pages      ${url}/docs   methods to try, protocol, errors` : "";
   const list = reflection ? `npx buf curl --list-methods ${url}\n    ` : "";
   const schema = reflection ? "" : "--schema proto ";
+  // Over TLS, client and server negotiate HTTP/2.
+  const http2 = url.startsWith("https:") ? "" : "--http2-prior-knowledge ";
   return `
   Lucky is ready after ${(startedInMs / 1_000).toFixed(1)} s.
 
@@ -33,7 +35,7 @@ export function banner(running: Running): string {
 
   To try it, run this in another terminal, in this folder:
 
-    ${list}npx buf curl ${schema}--protocol grpc --http2-prior-knowledge -d '{}' ${url}/${method}
+    ${list}npx buf curl ${schema}--protocol grpc ${http2}-d '{}' ${url}/${method}
 
   The same call as plain JSON over HTTP:
 

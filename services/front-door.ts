@@ -34,7 +34,7 @@ export interface FrontDoorDependencies {
 
 /** The listening addresses, each "http://host:port". */
 export interface FrontDoor {
-  /** Address of the gateway, for devices. */
+  /** Address of the gateway, for devices; "https://host:port" when it has a certificate. */
   readonly url: string;
   /** Address of connect's own WebSockets. */
   readonly connectUrl: string;
@@ -66,7 +66,7 @@ export async function openFrontDoor(given: FrontDoorDependencies): Promise<Front
   const gateway = await openGateway(dependencies, connect, bounds);
   const ops = await openOps(dependencies, gateway.ready);
   return {
-    url: urlOf(config.platform.host, gateway.port),
+    url: urlOf(config.platform.host, gateway.port, gateway.scheme),
     connectUrl: urlOf(connectHost(dependencies.runtime), connect.port),
     opsUrl: urlOf(config.platform.opsHost, ops.port),
   };
@@ -118,7 +118,11 @@ async function openGateway(
   dependencies: Parts,
   connect: Connect,
   bounds: ConnectionBounds,
-): Promise<{ readonly port: number; readonly ready: () => boolean }> {
+): Promise<{
+  readonly port: number;
+  readonly scheme: "http" | "https";
+  readonly ready: () => boolean;
+}> {
   const { runtime, adapters, identity, secret } = dependencies;
   const { config, log, metrics, clock, started } = runtime;
   const { verifier } = identity;
@@ -133,6 +137,7 @@ async function openGateway(
     clock,
     bounds,
   });
+  started.push(() => gateway.certificate?.close());
   const ready = () =>
     identity.ready() && dependencies.ready() && connect.ready() && gateway.ready();
   const address = {
@@ -160,6 +165,7 @@ async function openGateway(
       onUpgrade: gateway.upgrade,
       fallback: gateway.fallback,
       cors: config.gateway.corsOrigins,
+      certificate: gateway.certificate,
       trustedProxies: gateway.trustedProxies,
       bounds,
       graceMs: LISTEN_GRACE_MS,
@@ -169,7 +175,7 @@ async function openGateway(
   // Connect stops first: its sessions end with Move and their close code, and with them the tunnels.
   started.push(() => gateway.stop());
   started.push(() => connect.stop());
-  return { port: listening.port, ready };
+  return { port: listening.port, scheme: gateway.certificate ? "https" : "http", ready };
 }
 
 async function openOps(
@@ -190,7 +196,7 @@ function connectHost({ config }: Runtime): string {
 }
 
 /** The address under which this machine reaches a listening host. */
-function urlOf(host: string, port: number): string {
+function urlOf(host: string, port: number, scheme = "http"): string {
   const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
+  return `${scheme}://${name.includes(":") ? `[${name}]` : name}:${port}`;
 }

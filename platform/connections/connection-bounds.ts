@@ -3,9 +3,10 @@ import { networkOf, siteOf } from "#platform/network.ts";
 
 /**
  * The maximum that refused a connection; "proxy-header": it lacks the header of a proxy; "flood": an
- * earlier connection of its client was closed for a flood of requests.
+ * earlier connection of its client was closed for a flood of requests; "tls-handshake": its handshake
+ * failed or was late; "plain-text": it lacks the TLS of the port.
  */
-export type Refusal = keyof Maxima | "proxy-header" | "flood";
+export type Refusal = keyof Maxima | "proxy-header" | "flood" | "tls-handshake" | "plain-text";
 
 /** Maximum open connections. */
 export interface Maxima {

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
+import type { ServedCertificate } from "#platform/certificates/served-certificate.ts";
 import type { TrustedProxies } from "#platform/client-address.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import {
@@ -82,6 +83,8 @@ export interface Listener extends ServerInterceptors {
   /** The port is for our own services, which this identifies. With it, mesh TLS applies. */
   readonly mesh?: MeshCallers;
   readonly cors?: readonly string[];
+  /** The certificate of a public port; plain text when absent. */
+  readonly certificate?: ServedCertificate | undefined;
   readonly trustedProxies?: TrustedProxies;
   /** Bounds of the clients' connections, for a public port. */
   readonly bounds?: ConnectionBounds;

@@ -10,6 +10,14 @@ export const gatewayConfig = defineConfig("gateway", {
     unit: "port",
     doc: "Port for gRPC, gRPC-Web, Connect and the WebSocket; 0 selects any free port.",
   }),
+  tlsCertFile: setting.text({
+    default: "",
+    doc: "File with the certificate of the port, followed by the intermediate ones, in PEM. With it, the port accepts TLS 1.2 and 1.3 only. Read again when it changes; a pair that is not valid is refused, and the last valid one stays. Empty: plain text, for a proxy that terminates TLS.",
+  }),
+  tlsKeyFile: setting.text({
+    default: "",
+    doc: "File with the private key of tlsCertFile, in PEM, without a password.",
+  }),
   corsOrigins: setting.list({
     default: ["*"],
     doc: "Origins of web pages that may call; * for every origin. Calls authenticate by a token, never by a cookie.",

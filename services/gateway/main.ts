@@ -58,6 +58,7 @@ runProcess(() =>
         upgrade: gateway.upgrade,
         fallback: gateway.fallback,
         cors: config.corsOrigins,
+        certificate: gateway.certificate,
         trustedProxies: gateway.trustedProxies,
         bounds,
         ...serverInterceptors({

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
+import type { ServedCertificate } from "#platform/certificates/served-certificate.ts";
 import { proxyChain, type TrustedProxies } from "#platform/client-address.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
@@ -15,6 +16,7 @@ import { forward } from "#platform/rpc/calling/forward.ts";
 import { publicServices, type ReachableService } from "#platform/rpc/contract.ts";
 import { type RunningService, type Served, serve } from "#platform/rpc/served.ts";
 import type { AnswerPage } from "#platform/rpc/serving/handler.ts";
+import { certificateOf } from "./certificate.ts";
 import type { GatewayConfig } from "./config.ts";
 import { endpointService } from "./endpoint.ts";
 import { answerFallback } from "./fallback.ts";
@@ -43,6 +45,8 @@ export interface GatewayDependencies {
 }
 
 export interface Gateway extends RunningService {
+  /** The certificate of the gateway's port; plain text when undefined. */
+  readonly certificate: ServedCertificate | undefined;
   /** Proxies in front of the gateway's port. */
   readonly trustedProxies: TrustedProxies;
   /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
@@ -60,6 +64,7 @@ export interface Gateway extends RunningService {
 export async function startGateway(dependencies: GatewayDependencies): Promise<Gateway> {
   const { config, log, metrics, registry, verifier, transports, clock } = dependencies;
   const trustedProxies = trustedProxiesOf(config);
+  const certificate = await certificateOf(config, { clock, log, metrics });
   const placement = createPlacement({ registry, log });
   const hints = createHints({
     secret: dependencies.secret,
@@ -93,6 +98,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
 
   return {
     served: [...contract, ...reflection],
+    certificate,
     trustedProxies,
     pages: (request, response) => config.docs && pages(request, response),
     upgrade: tunnels.upgrade,
@@ -100,6 +106,7 @@ export async function startGateway(dependencies: GatewayDependencies): Promise<G
     ready: () => running,
     async stop() {
       running = false;
+      certificate?.close();
       await tunnels.close(config.drainMs);
     },
   };

@@ -1,15 +1,34 @@
 import assert from "node:assert/strict";
 import { constants, createPublicKey, publicEncrypt, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { copyFile } from "node:fs/promises";
 import { after, test } from "node:test";
+import { connect, setDefaultCACertificates } from "node:tls";
 import { AuthService, DeviceClass, type GetPublicKeyResponse } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { UserService } from "#gen/lucky/user/v1/user_pb.js";
 import { reasonOf } from "../../client/error.ts";
 import { type SealedPassword, sealPassword } from "../../client/login/password.ts";
+import { testAuthority } from "../tls/certificates.ts";
 import { clientOf, people } from "../world/people.ts";
+import { callTransports } from "../world/transports.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const world = await startWorld({ after });
+const authority = await testAuthority({ after });
+const certificate = await authority.issue("127.0.0.1");
+// All clients of this process trust the authority.
+setDefaultCACertificates([readFileSync(certificate.caFile, "utf8")]);
+const world = await startWorld(
+  { after },
+  {
+    settings: {
+      LUCKY_GATEWAY_TLS_CERT_FILE: certificate.certFile,
+      LUCKY_GATEWAY_TLS_KEY_FILE: certificate.keyFile,
+    },
+  },
+);
 const auth = clientOf(world.url, AuthService);
 const device = { deviceId: "first", deviceClass: DeviceClass.MOBILE };
 const PASSWORD = "a passphrase for stories";
@@ -103,6 +122,46 @@ test("a nonce and its ciphertexts expire after two minutes", {
   await invalid(login(await sealPassword({ ...late, serverTimeMs }, PASSWORD)));
   await invalid(login(await sealPassword({ ...now, serverTimeMs: late.serverTimeMs }, PASSWORD)));
   await login(await sealPassword(now, PASSWORD));
+});
+
+/** The serial number of the certificate of a new connection. */
+async function servedSerial(): Promise<string> {
+  const { port } = new URL(world.url);
+  const socket = connect({ host: "127.0.0.1", port: Number(port) });
+  socket.on("error", () => {});
+  await once(socket, "secureConnect");
+  const { serialNumber } = socket.getPeerCertificate();
+  socket.destroy();
+  return serialNumber;
+}
+
+test("the gateway serves every protocol over TLS, and a renewed certificate ends no session", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [cleo, dan] = await people(world, "cleo", "dan");
+  for (const { name, client } of await callTransports(t, world, cleo!)) {
+    const { users } = await client(UserService).batchGetUsers({ userIds: [cleo!.userId] });
+    assert.equal(users[0]?.userId, cleo!.userId, name);
+  }
+  const [sender, receiver] = [await cleo!.clientDevice(), await dan!.clientDevice()];
+  await Promise.all([sender.client.connect(), receiver.client.connect()]);
+  t.after(() => Promise.all([cleo!.closeDevices(), dan!.closeDevices()]));
+  const sends = async (value: string) => {
+    await sender.client.send({ userId: dan!.userId }, value);
+    await receiver.until(() => receiver.texts().at(-1) === value);
+  };
+  let disconnected = false;
+  receiver.client.on("state", ({ kind }) => {
+    disconnected ||= kind !== "open";
+  });
+  await sends("before");
+  const before = await servedSerial();
+  const renewed = await authority.issue("127.0.0.1");
+  await copyFile(renewed.certFile, certificate.certFile);
+  await copyFile(renewed.keyFile, certificate.keyFile);
+  while ((await servedSerial()) === before);
+  await sends("after");
+  assert.equal(disconnected, false);
 });
 
 function varint(value: bigint): number[] {

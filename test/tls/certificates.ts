@@ -1,5 +1,6 @@
 import { generateKeyPair } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -11,7 +12,10 @@ const DAY_MS = 86_400_000;
 
 /** An authority that signs certificates for services. */
 export interface TestAuthority {
-  /** Writes a certificate with the DNS names, and its key. Returns the paths with the authority's. */
+  /**
+   * Writes a certificate with the DNS names and addresses, and its key. Returns the paths with the
+   * authority's.
+   */
   issue(...names: string[]): Promise<MeshTlsFiles>;
 }
 
@@ -34,8 +38,10 @@ export async function testAuthority(t: Teardown): Promise<TestAuthority> {
       const own = await createKeys();
       const subject = [{ name: "commonName", value: names[0]! }];
       const certificate = certificateOf(own.publicKey, { issuer, subject, serial: issued });
-      // Type 2: a DNS name.
-      const altNames = names.map((value) => ({ type: 2, value }));
+      // Type 2: a DNS name; type 7: an address.
+      const altNames = names.map((value) =>
+        isIP(value) ? { type: 7, ip: value } : { type: 2, value },
+      );
       certificate.setExtensions([{ name: "subjectAltName", altNames }]);
       certificate.sign(keys.privateKey, forge.md.sha256.create());
       const certFile = join(folder, `${issued}.pem`);

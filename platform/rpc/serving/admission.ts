@@ -6,7 +6,7 @@ import type { ConnectionBounds } from "#platform/connections/connection-bounds.t
 import { readProxyHeader } from "#platform/connections/proxy-protocol.ts";
 import { fail } from "#platform/errors.ts";
 import { createExpiring } from "#platform/limiter/expiring.ts";
-import { createPace } from "#platform/limiter/pace.ts";
+import { createPace, type Pace } from "#platform/limiter/pace.ts";
 import { networkOf } from "#platform/network.ts";
 import { answerError, type NodeRequest, type NodeResponse } from "./error-answer.ts";
 
@@ -16,6 +16,12 @@ import { answerError, type NodeRequest, type NodeResponse } from "./error-answer
  * tenth of a second.
  */
 const SESSION_PACE = { burst: 20, perSecond: 20, maxWaitMs: 10_000 };
+
+/**
+ * Pace of the TLS handshakes of one address: one takes up to a millisecond of processor time, for the
+ * signature of an RSA key.
+ */
+const HANDSHAKE_PACE = { burst: 200, perSecond: 100, maxWaitMs: 10_000 };
 
 /**
  * How long an address gets no HTTP/2 connections after one of them was closed for a flood of
@@ -46,6 +52,11 @@ export interface Admission {
    */
   connection(socket: Socket, admitted: () => void): void;
   /**
+   * Calls `begin` when it is the turn of a TLS handshake of a client: those of an address begin at a
+   * pace. Destroys a connection whose turn would come too late.
+   */
+  handshake(socket: Socket, begin: () => void): void;
+  /**
    * Calls `begin` when it is the turn of an HTTP/2 connection of a client: new ones of an address
    * begin at a pace. Destroys a connection whose turn would come too late.
    */
@@ -63,11 +74,31 @@ export interface Admission {
  */
 export function createAdmission(options: AdmissionOptions): Admission {
   const { bounds, proxies, proxyProtocol, clock } = options;
-  const pace = bounds && createPace({ clock, ...SESSION_PACE });
+  const sessions = bounds && createPace({ clock, ...SESSION_PACE });
+  const handshakes = bounds && createPace({ clock, ...HANDSHAKE_PACE });
   const flooders = createExpiring<true>(() => clock.elapsed(), {
     maxEntries: MAX_FLOODERS,
     evicted: () => {},
   });
+
+  /** Calls `begin` in the turn of the client; destroys a connection whose turn would be too late. */
+  function inTurn(pace: Pace, socket: Socket, begin: () => void): void {
+    const closed = new AbortController();
+    const abort = () => closed.abort();
+    socket.once("close", abort);
+    void pace.turn(socket.remoteAddress, closed.signal).then((hasTurn) => {
+      socket.off("close", abort);
+      if (!hasTurn) socket.destroy();
+      else if (!socket.destroyed) begin();
+    });
+  }
+
+  /** Whether the connection is a client's own, so that its address can be bounded. */
+  function isOwn(socket: Socket): boolean {
+    const peer = socket.remoteAddress;
+    return peer !== undefined && !proxies.isProxy(peer);
+  }
+
   return {
     connection(socket, admitted) {
       const peer = socket.remoteAddress;
@@ -97,9 +128,14 @@ export function createAdmission(options: AdmissionOptions): Admission {
       });
     },
 
+    handshake(socket, begin) {
+      if (handshakes === undefined || !isOwn(socket)) return begin();
+      inTurn(handshakes, socket, begin);
+    },
+
     session(socket, begin) {
-      const peer = socket.remoteAddress;
-      if (pace === undefined || peer === undefined || proxies.isProxy(peer)) return begin();
+      if (sessions === undefined || !isOwn(socket)) return begin();
+      const peer = socket.remoteAddress!;
       const refused = () => {
         if (!flooders.get(networkOf(peer))) return false;
         bounds?.refused("flood", peer);
@@ -107,13 +143,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
         return true;
       };
       if (refused()) return;
-      const closed = new AbortController();
-      const abort = () => closed.abort();
-      socket.once("close", abort);
-      void pace.turn(peer, closed.signal).then((inTurn) => {
-        socket.off("close", abort);
-        if (!inTurn) socket.destroy();
-        else if (!socket.destroyed && !refused()) begin();
+      inTurn(sessions, socket, () => {
+        if (!refused()) begin();
       });
     },
 

@@ -3,7 +3,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import type { Duplex } from "node:stream";
 import type { Interceptor } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { proxyChain, type TrustedProxies } from "#platform/client-address.ts";
+import type { ServedCertificate } from "#platform/certificates/served-certificate.ts";
+import { type ProxyChain, proxyChain, type TrustedProxies } from "#platform/client-address.ts";
 import { type Clock, systemClock } from "#platform/clock.ts";
 import type { ConnectionBounds } from "#platform/connections/connection-bounds.ts";
 import { fail } from "#platform/errors.ts";
@@ -14,6 +15,7 @@ import type { Metrics } from "#platform/metrics.ts";
 import { requestBodies } from "#platform/rpc/bodies/request-bodies.ts";
 import type { Door } from "#platform/rpc/interceptors/door.ts";
 import type { Served } from "#platform/rpc/served.ts";
+import { meshListener } from "#platform/rpc/tls/mesh-listener.ts";
 import { createAdmission } from "./admission.ts";
 import { type AnswerPage, rpcHandler } from "./handler.ts";
 import { healthService } from "./health.ts";
@@ -21,7 +23,7 @@ import { http1Server } from "./http1.ts";
 import { http2Server } from "./http2.ts";
 import { leanServer } from "./lean-server.ts";
 import { detectProtocol, type Protocol } from "./protocol.ts";
-import { tlsServer } from "./tls-server.ts";
+import { tlsEntrance } from "./tls-entrance.ts";
 
 export interface ListenOptions {
   readonly host: string;
@@ -37,6 +39,11 @@ export interface ListenOptions {
   readonly mesh?: MeshCallers | undefined;
   /** Accepts TLS only, from callers with a certificate; plain text when absent. */
   readonly tls?: MeshTls | undefined;
+  /**
+   * Accepts TLS only, from any client. A connection in plain text gets an answer that says so. Plain
+   * text when absent.
+   */
+  readonly certificate?: ServedCertificate | undefined;
   /** Status for grpc.health.v1, which is served when this is present. */
   readonly health?: () => boolean;
   /** Answers requests for pages, over HTTP/1.1 and HTTP/2; none when absent. */
@@ -81,30 +88,17 @@ const KEEP_ALIVE_PROBE_MS = 60_000;
  * when the port is taken.
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
-  const { host, port, log, fallback, onUpgrade, cors = [], mesh, tls } = options;
+  const { host, port, log, fallback, onUpgrade, cors = [], mesh, tls, bounds } = options;
   const { clock = systemClock, graceMs = 5_000, idleMs = 600_000, trustedProxies = {} } = options;
   const closing = new AbortController();
   const sockets = new Set<Socket>();
   /** Connections whose protocol is not known yet. */
   const undetected = new Set<Socket>();
 
-  const healthy = options.health;
-  const health = healthy && healthService({ ...options, healthy, clock, stop: closing.signal });
   const proxies = proxyChain(trustedProxies);
   const { proxyProtocol = false } = trustedProxies;
-  const admission = createAdmission({ bounds: options.bounds, proxies, proxyProtocol, clock });
-  const handler = rpcHandler({
-    served: health === undefined ? options.served : [...options.served, health],
-    interceptors: options.interceptors,
-    door: options.door,
-    log,
-    clock,
-    stop: closing.signal,
-    proxies,
-    pages: options.pages,
-    bodies: requestBodies({ mesh: mesh !== undefined, clock, log, metrics: options.metrics }),
-  });
-  const rpc = admission.requests(handler);
+  const admission = createAdmission({ bounds, proxies, proxyProtocol, clock });
+  const rpc = admission.requests(handlerOf(options, { clock, proxies, stop: closing.signal }));
   const http1 = http1Server({ rpc, cors, fallback, onUpgrade });
   const http2 = http2Server({
     rpc,
@@ -117,15 +111,31 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   });
   const lean = mesh && leanServer({ ...options, mesh, clock });
 
-  function accept(socket: Socket): void {
-    sockets.add(socket);
+  const { certificate } = options;
+  const enter = tlsEntrance({ certificate, admission, bounds, clock, timeoutMs: FIRST_BYTES_MS });
+
+  /** Adds a connection whose protocol is not known yet. */
+  function waitFor(socket: Socket): void {
     undetected.add(socket);
-    socket.once("close", () => {
-      sockets.delete(socket);
-      undetected.delete(socket);
-    });
+    socket.once("close", () => undetected.delete(socket));
     socket.on("error", (err) => log.debug({ event: "connection_failed", err }));
+  }
+  function accept(socket: Socket): void {
+    waitFor(socket);
     socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+    admission.connection(socket, () => {
+      enter(socket, (entered) => {
+        if (entered !== socket) {
+          undetected.delete(socket);
+          waitFor(entered);
+        }
+        serve(entered);
+      });
+    });
+  }
+  function serve(socket: Socket): void {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
     const detected = (protocol: Protocol) => {
       // An HTTP/1.1 client may close its half of the connection after the request and wait for
       // the response. In the other protocols this ends the connection.
@@ -141,12 +151,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
       else if (lean) lean.take(socket);
       else socket.destroy();
     };
-    admission.connection(socket, () => {
-      detectProtocol({ socket, clock, timeoutMs: FIRST_BYTES_MS, detected });
-    });
+    detectProtocol({ socket, clock, timeoutMs: FIRST_BYTES_MS, detected });
   }
+
   const server = tls
-    ? tlsServer({ tls, log, clock, handshakeMs: FIRST_BYTES_MS }, accept)
+    ? meshListener({ tls, log, clock, handshakeMs: FIRST_BYTES_MS }, accept)
     : createServer({ allowHalfOpen: true, noDelay: true }, accept);
   /** Every connection, also those in a handshake of TLS. */
   const connections = new Set<Socket>();
@@ -179,6 +188,28 @@ export async function listen(options: ListenOptions): Promise<Listening> {
       return closed;
     },
   };
+}
+
+/** The handler of calls, with those of health. */
+function handlerOf(
+  options: ListenOptions,
+  parts: {
+    readonly clock: Clock;
+    readonly proxies: ProxyChain;
+    readonly stop: AbortSignal;
+  },
+): ReturnType<typeof rpcHandler> {
+  const { served, interceptors, door, log, metrics, pages, mesh, health: healthy } = options;
+  const health = healthy && healthService({ ...options, ...parts, healthy });
+  return rpcHandler({
+    ...parts,
+    served: health === undefined ? served : [...served, health],
+    interceptors,
+    door,
+    log,
+    pages,
+    bodies: requestBodies({ mesh: mesh !== undefined, clock: parts.clock, log, metrics }),
+  });
 }
 
 /** Resolves when all sockets are closed, or after a time-out. */

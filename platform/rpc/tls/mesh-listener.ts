@@ -5,7 +5,7 @@ import type { Log } from "#platform/log.ts";
 import type { MeshTls } from "#platform/mesh-tls.ts";
 import { createLineSampler } from "#platform/rpc/interceptors/line-sampler.ts";
 
-export interface TlsServerOptions {
+export interface MeshListenerOptions {
   readonly tls: MeshTls;
   readonly log: Log;
   readonly clock: Clock;
@@ -14,11 +14,11 @@ export interface TlsServerOptions {
 }
 
 /**
- * A server whose connections are TLS. `accept` receives them after the handshake. A connection
+ * A server for our own services, whose connections are TLS. `accept` receives them after the handshake. A connection
  * without TLS, or without a certificate of the authority, is closed and logged as `tls_refused`.
  */
-export function tlsServer(
-  { tls, log, clock, handshakeMs }: TlsServerOptions,
+export function meshListener(
+  { tls, log, clock, handshakeMs }: MeshListenerOptions,
   accept: (socket: Socket) => void,
 ): Server {
   const sampler = createLineSampler({ log, clock });
