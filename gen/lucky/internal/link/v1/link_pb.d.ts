@@ -300,6 +300,14 @@ export declare type LinkError = Message<"lucky.internal.link.v1.LinkError"> & {
    * @generated from field: lucky.error.v1.ErrorDetail detail = 3;
    */
   detail?: ErrorDetail | undefined;
+
+  /**
+   * Whether the instance cannot serve at the moment, as a server that reaches no database. The caller
+   * prefers other instances for a while. False from an instance of an earlier version.
+   *
+   * @generated from field: bool impaired = 4;
+   */
+  impaired: boolean;
 };
 
 /**
