@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import {
   type GetSettingsRequest,
   type GetSettingsResponse,
@@ -44,6 +44,8 @@ async function settingsOf(
     if (process?.instanceId === instanceId) return process;
     return failed("another process answers at its operator's port: set LUCKY_OPS_HOST");
   } catch (error) {
-    return failed(ConnectError.from(error).message);
+    const { code, message } = ConnectError.from(error);
+    const hint = code === Code.Unavailable ? ": server reaches it by LUCKY_OPS_HOST" : "";
+    return failed(`${message}${hint}`);
   }
 }
