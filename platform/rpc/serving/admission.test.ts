@@ -1,17 +1,19 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { proxyChain } from "#platform/client-address.ts";
 import { createConnectionBounds, type Maxima } from "#platform/connections/connection-bounds.ts";
 import { detailOf, reasonOf } from "#platform/errors.ts";
 import { Metrics } from "#platform/metrics.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
+import { createAdmission } from "./admission.ts";
 import { CALL, closed, dial, post, protocols, start } from "./listen.fixture.ts";
 
 const ATTACKER = "127.0.0.66";
@@ -211,4 +213,30 @@ test("new HTTP/2 connections of one address begin at a pace, those of others at 
   assert.equal(begun.size, 21);
   clock.advance(250);
   while (begun.size < 26) await new Promise(setImmediate);
+});
+
+test("the TLS handshakes of an address begin at a pace, and those of others are not delayed", async (t) => {
+  const clock = new ManualClock();
+  const metrics = new Metrics();
+  const maxima = { all: 1_000, address: 1_000, network: 1_000 };
+  const bounds = createConnectionBounds({ maxima, metrics, refused() {} });
+  const proxies = proxyChain({});
+  const { handshake } = createAdmission({ bounds, proxies, proxyProtocol: false, clock });
+  const begun: Record<string, number> = { [ATTACKER]: 0, [HONEST]: 0 };
+  const connect = (address: string) => {
+    const socket = new Socket();
+    t.after(() => socket.destroy());
+    Object.defineProperty(socket, "remoteAddress", { value: address });
+    handshake(socket, () => {
+      begun[address]! += 1;
+    });
+  };
+  const settled = () => new Promise(setImmediate);
+  for (let i = 0; i < 300; i++) connect(ATTACKER);
+  connect(HONEST);
+  await settled();
+  assert.deepEqual(begun, { [ATTACKER]: 200, [HONEST]: 1 });
+  clock.advance(500);
+  await settled();
+  assert.deepEqual(begun, { [ATTACKER]: 250, [HONEST]: 1 });
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { connect as connectHttp2 } from "node:http2";
 import { Duplex } from "node:stream";
@@ -111,6 +111,28 @@ test("client and server negotiate the protocol, and TLS 1.2 at least", async (t)
     ["tls-handshake", "127.0.0.1"],
     ["tls-handshake", "127.0.0.1"],
   ]);
+});
+
+test("a handshake that is cut, and garbage after one, end only their own connection", async (t) => {
+  const { port, refusals } = await startSecure(t);
+  const cut = await dial(port);
+  cut.write(await clientHello());
+  await once(cut, "data");
+  cut.resetAndDestroy();
+
+  const raw = await dial(port);
+  const garbled = connectTls({ socket: raw, ca, host: "127.0.0.1" });
+  garbled.on("error", () => {});
+  garbled.write("GET / HTTP/1.1\r\nHost: lucky\r\n\r\n");
+  await once(garbled, "data");
+  // Past the encryption, into the connection below.
+  writeSync((raw as unknown as { _handle: { fd: number } })._handle.fd, Buffer.alloc(64, 0x55));
+  await closed(garbled);
+
+  const socket = await secured(port);
+  socket.end(post);
+  assert.match(await text(socket), /^HTTP\/1\.1 200 OK/);
+  assert.deepEqual(refusals, [["tls-handshake", "127.0.0.1"]]);
 });
 
 test("a client without TLS is told to use it, and is counted", async (t) => {

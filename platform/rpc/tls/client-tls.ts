@@ -1,13 +1,10 @@
-import type { Socket } from "node:net";
-import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import { Socket } from "node:net";
+import { createServer, type SecureContextOptions, type TLSSocket } from "node:tls";
 import type { ServedCertificate } from "#platform/certificates/served-certificate.ts";
 import type { Clock } from "#platform/clock.ts";
 
 /** First byte of every TLS connection: its first record is a handshake (RFC 8446, section 5.1). */
 export const TLS_FIRST_BYTE = 0x16;
-
-const OPTIONS = { minVersion: "TLSv1.2", honorCipherOrder: true } as const;
-const ALPN_PROTOCOLS = ["h2", "http/1.1"];
 
 export interface ClientTlsOptions {
   readonly certificate: ServedCertificate;
@@ -30,39 +27,48 @@ export interface ClientTls {
 /** A renewed certificate applies to new connections; open ones keep their keys. */
 export function clientTls(options: ClientTlsOptions): ClientTls {
   const { certificate, clock, handshakeMs, failed } = options;
-  let context = contextOf(certificate);
-  certificate.onRenewed(() => {
-    context = contextOf(certificate);
+  /** Connections in their handshake, by `peerOf`, and what follows it. */
+  const handshakes = new Map<string, (decrypted: TLSSocket) => void>();
+  // The server gets its connections from `secure` and never listens itself.
+  const server = createServer({ ...contextOf(certificate), ALPNProtocols: ["h2", "http/1.1"] });
+  certificate.onRenewed(() => server.setSecureContext(contextOf(certificate)));
+  server.on("secureConnection", (decrypted) => {
+    const follow = handshakes.get(peerOf(decrypted));
+    if (follow === undefined) decrypted.destroy();
+    else follow(decrypted);
   });
   return {
     secure(socket, secured) {
       const address = socket.remoteAddress;
-      const secureContext = context;
-      const decrypted = new TLSSocket(socket, {
-        isServer: true,
-        secureContext,
-        ALPNProtocols: ALPN_PROTOCOLS,
-      });
-      // The socket may have the address of the client from the PROXY protocol.
-      Object.defineProperty(decrypted, "remoteAddress", { value: address });
-      const timer = clock.after(handshakeMs, () => decrypted.destroy());
-      const giveUp = () => {
+      const peer = peerOf(socket);
+      const timer = clock.after(handshakeMs, () => socket.destroy());
+      const end = () => {
         timer.stop();
+        handshakes.delete(peer);
+        socket.off("close", giveUp);
+      };
+      const giveUp = () => {
+        end();
         failed(address);
       };
-      decrypted.once("close", giveUp);
-      decrypted.once("secure", () => {
-        timer.stop();
-        decrypted.off("close", giveUp);
-        // As tls.Server does: node:http2 would wait for the handshake of a client.
-        Object.assign(decrypted, { secureConnecting: false });
+      handshakes.set(peer, (decrypted) => {
+        end();
+        // The socket may have the address of the client from the PROXY protocol.
+        Object.defineProperty(decrypted, "remoteAddress", { value: address });
         secured(decrypted);
       });
+      socket.once("close", giveUp);
+      server.emit("connection", socket);
     },
   };
 }
 
-function contextOf(certificate: ServedCertificate): SecureContext {
+/** Address and port of the peer of a connection, also behind a proxy that told another address. */
+function peerOf(socket: Socket): string {
+  return `${Reflect.get(Socket.prototype, "remoteAddress", socket)} ${socket.remotePort}`;
+}
+
+function contextOf(certificate: ServedCertificate): SecureContextOptions {
   const { cert, key } = certificate.current();
-  return createSecureContext({ ...OPTIONS, cert, key });
+  return { cert, key, minVersion: "TLSv1.2", honorCipherOrder: true };
 }
