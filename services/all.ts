@@ -171,6 +171,7 @@ async function openServer(
     processes,
   });
   started.push(() => server.stop());
+  runtime.shedder.watch("database", server.databaseWaitMs);
   return server;
 }
 

@@ -97,6 +97,7 @@ async function openConnect(dependencies: Parts, bounds: ConnectionBounds): Promi
       methods: methodTable(publicServices(transports), {
         limiter,
         budgets: budgetsOf(config.limits),
+        shedder: runtime.shedder,
       }),
       sessions: createClient(SessionService, toAuth),
       clock,
@@ -157,6 +158,7 @@ async function openGateway(
         limiter: adapters.limiter,
         budgets: budgetsOf(config.limits),
         refusalsPerSecond: () => config.limits.refusalsPerSecond,
+        shedder: runtime.shedder,
       }),
       log,
       metrics,

@@ -12,6 +12,7 @@ import { Metrics } from "#platform/metrics.ts";
 import type { Started } from "#platform/process/started.ts";
 import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
+import { createLoadShedder, type LoadShedder } from "#platform/rpc/interceptors/load-shedder.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
 import { authConfig } from "./auth/config.ts";
 import { connectConfig } from "./connect/config.ts";
@@ -37,6 +38,8 @@ export interface Runtime {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock: Clock;
+  /** Sheds calls of users while this process has too much to do. */
+  readonly shedder: LoadShedder;
   /** Stops every started part, the last one first. */
   readonly started: Started;
 }
@@ -54,7 +57,9 @@ export function createRuntime(env: Environment, overrides: Overrides, started: S
   const metrics = new Metrics();
   const clock = overrides.clock ?? systemClock;
   started.push(watchSettings({ settings, clock, log, metrics }));
-  return { config, settings, instanceId, log, metrics, clock, started };
+  const shedder = createLoadShedder({ clock, log, metrics });
+  started.push(() => shedder.close());
+  return { config, settings, instanceId, log, metrics, clock, shedder, started };
 }
 
 /** Loads the settings of all services. Throws a ConfigError. */

@@ -33,6 +33,7 @@ import {
   remoteTransport,
 } from "#platform/rpc/calling/remote.ts";
 import type { ServerInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
+import { createLoadShedder, type LoadShedder } from "#platform/rpc/interceptors/load-shedder.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import type { AnswerPage } from "#platform/rpc/serving/handler.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
@@ -58,6 +59,8 @@ export interface Mesh<T extends ConfigTable> {
   readonly registry: Registry;
   /** Identifies the services that call this one. */
   readonly callers: MeshCallers;
+  /** Sheds calls of users while this process has too much to do. */
+  readonly shedder: LoadShedder;
   /** TLS between services; undefined when it is not configured. */
   readonly tls: MeshTls | undefined;
   /** The caller adds the stop functions of the parts that it starts. */
@@ -82,6 +85,8 @@ export interface Listener extends ServerInterceptors {
   readonly port: number;
   /** The port is for our own services, which this identifies. With it, mesh TLS applies. */
   readonly mesh?: MeshCallers;
+  /** Whether the instance cannot serve at the moment, as without its database. */
+  readonly impaired?: () => boolean;
   readonly cors?: readonly string[];
   /** The certificate of a public port; plain text when absent. */
   readonly certificate?: ServedCertificate | undefined;
@@ -218,6 +223,8 @@ function joinMesh<T extends ConfigTable>(
   const setLevel = levelSetter(log);
   settings.onChange(() => setLevel(platform.logLevel));
   started.push(watchSettings({ settings, clock, log, metrics }));
+  const shedder = createLoadShedder({ clock, log, metrics });
+  started.push(() => shedder.close());
   const registry = createRedisRegistry({ url: platform.redisUrl, clock, log, metrics });
   started.push(() => registry.close());
   return {
@@ -230,6 +237,7 @@ function joinMesh<T extends ConfigTable>(
     metrics,
     clock,
     registry,
+    shedder,
     callers: meshCallers(acceptedSecrets(service, platform)),
     tls,
     started,
@@ -240,6 +248,7 @@ function joinMesh<T extends ConfigTable>(
         secret: ownSecret(service, platform),
         tls,
         log,
+        metrics,
         clock,
       };
       const transport = remoteTransport({ ...common, ...remoteOptions });

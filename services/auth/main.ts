@@ -52,7 +52,14 @@ runProcess(() =>
     started.push(() => auth.stop());
 
     const checksWith = (verifier: TokenVerifier) =>
-      serverInterceptors({ log, metrics, clock, verifier, mesh: mesh.callers });
+      serverInterceptors({
+        log,
+        metrics,
+        clock,
+        verifier,
+        mesh: mesh.callers,
+        shedder: mesh.shedder,
+      });
     const identity = createIdentity({
       transport: (verifier) =>
         localTransport(auth.served, checksWith(verifier).interceptors, { caller: "auth" }),

@@ -53,6 +53,7 @@ runProcess(() =>
         methods: methodTable(publicServices({ auth, server }), {
           limiter,
           budgets: budgetsOf(mesh.limits),
+          shedder: mesh.shedder,
         }),
         sessions: createClient(SessionService, auth),
         clock,

@@ -69,6 +69,7 @@ runProcess(() =>
           limiter,
           budgets: budgetsOf(mesh.limits),
           refusalsPerSecond: () => mesh.limits.refusalsPerSecond,
+          shedder: mesh.shedder,
         }),
       },
     };

@@ -72,16 +72,20 @@ runProcess(() =>
       processes: meshProcesses({ registry, platform }),
     });
     const { verifier } = identity;
+    const { shedder } = mesh;
+    shedder.watch("database", server.databaseWaitMs);
     return {
       running: server,
       ready: identity.ready,
       listener: {
         port: config.port,
         mesh: mesh.callers,
+        impaired: server.impaired,
         ...serverInterceptors({
           log,
           metrics,
           clock,
+          shedder,
           verifier,
           mesh: mesh.callers,
         }),

@@ -66,6 +66,10 @@ export interface Server extends RunningService {
    * of batches. Throws UNAVAILABLE.
    */
   replay(): Promise<number>;
+  /** Whether no database of the log can be reached, so that other instances may serve better. */
+  impaired(): boolean;
+  /** Wait for a connection to the least busy database of the log, ms. */
+  databaseWaitMs(): number;
 }
 
 /** Time after PostgreSQL's last answer for which the service counts as ready, ms. */
@@ -149,6 +153,8 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       serve(OperationsService, operationsService({ processes: d.processes, mustServe })),
     ],
     ready: () => serving && logs.databases.some(isReady),
+    impaired: () => logs.databases.every(({ unreachable }) => unreachable),
+    databaseWaitMs: () => Math.min(...logs.databases.map(({ waitMs }) => waitMs)),
     async replay() {
       const replays = await Promise.allSettled(
         [...outboxes.values()].map((outbox) => outbox.replay()),

@@ -4,6 +4,7 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import type { Clock } from "#platform/clock.ts";
 import type { MeshTls } from "#platform/mesh-tls.ts";
 import type { Instance, Registry } from "#platform/registry/registry.ts";
+import { type BreakerState, createBreaker } from "./breaker.ts";
 import { type LeanLink, leanLink } from "./lean-link.ts";
 import type { Ejectable } from "./outlier-ejection.ts";
 
@@ -18,8 +19,9 @@ export interface InstanceConnection extends Ejectable {
   readonly sessions: Http2SessionManager;
   /** Carries unary calls; undefined when they go over gRPC too. */
   readonly lean: LeanLink | undefined;
-  /** Calls in flight. */
+  /** Calls in flight, and those of them that belong to users. */
   calls: number;
+  userCalls: number;
   /** The instance has left the registry: the connection ends with its last call. */
   retired: boolean;
 }
@@ -30,6 +32,8 @@ export interface InstancePool {
    * left the registry are retired.
    */
   live(): Promise<InstanceConnection[]>;
+  /** The connections that are not retired. */
+  known(): Iterable<InstanceConnection>;
   /** Ends all connections, and with them the calls in flight. Idempotent. */
   close(): void;
 }
@@ -41,8 +45,10 @@ export function instancePool(options: {
   readonly tls?: MeshTls | undefined;
   readonly clock: Clock;
   readonly lean?: boolean;
+  /** Called after each change of an instance's breaker. */
+  readonly breakerChanged: (instanceId: string, state: BreakerState) => void;
 }): InstancePool {
-  const { registry, service, secret, tls, clock, lean = false } = options;
+  const { registry, service, secret, tls, clock, lean = false, breakerChanged } = options;
   const connections = new Map<string, InstanceConnection>();
   let closed = false;
 
@@ -65,6 +71,8 @@ export function instancePool(options: {
       sessions,
       lean: lean ? leanLink({ service, address, secret, tls, clock }) : undefined,
       calls: 0,
+      userCalls: 0,
+      breaker: createBreaker({ clock, changed: (state) => breakerChanged(instanceId, state) }),
       retired: false,
       lastFailedAtMs: 0,
       ejectedUntilMs: 0,
@@ -88,6 +96,7 @@ export function instancePool(options: {
       }
       return live;
     },
+    known: () => connections.values(),
     close() {
       closed = true;
       for (const connection of connections.values()) {
@@ -103,13 +112,15 @@ export function instancePool(options: {
  * Keeps the connection open for a call. The caller calls the returned function when the call has
  * ended.
  */
-export function hold(connection: InstanceConnection): () => void {
+export function hold(connection: InstanceConnection, ofUser: boolean): () => void {
   let held = true;
   connection.calls++;
+  if (ofUser) connection.userCalls++;
   return () => {
     if (!held) return;
     held = false;
     connection.calls--;
+    if (ofUser) connection.userCalls--;
     if (connection.retired && connection.calls === 0) end(connection);
   };
 }

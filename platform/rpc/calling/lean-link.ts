@@ -13,6 +13,7 @@ import type { MeshTls } from "#platform/mesh-tls.ts";
 import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { decode, encode } from "#platform/rpc/lean/codecs.ts";
 import { Frames, fieldsWith, headersOf, LEAN_PREFACE } from "#platform/rpc/lean/lean-frames.ts";
+import { IMPAIRED } from "./transport-failure.ts";
 
 const PING_INTERVAL_MS = 10_000;
 /**
@@ -184,9 +185,9 @@ function responseOf(outcome: Answer["outcome"]): Uint8Array {
     case "response":
       return outcome.value;
     case "error": {
-      const { text, code, detail } = outcome.value;
+      const { text, code, detail, impaired } = outcome.value;
       const details = detail ? [{ desc: ErrorDetailSchema, value: detail }] : [];
-      throw new ConnectError(text, code, undefined, details);
+      throw new ConnectError(text, code, undefined, details, impaired ? IMPAIRED : undefined);
     }
     case "refused":
       throw new ConnectError("the service stops (REFUSED_STREAM)", Code.Unavailable);

@@ -10,6 +10,7 @@ import { DEFAULT_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { requireRole } from "#platform/rpc/interceptors/access.ts";
 import { type Budgets, isWeighed, pointsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { takePoints } from "#platform/rpc/interceptors/limit.ts";
+import type { LoadShedder } from "#platform/rpc/interceptors/load-shedder.ts";
 import { PEER_HEADER } from "#platform/rpc/peer.ts";
 import { type MethodRules, rulesOf } from "#platform/rpc/rules.ts";
 import { createRequestBound, type RequestBound } from "#platform/validation/request-bound.ts";
@@ -21,8 +22,8 @@ export interface MethodTable {
    * and returns the encoded response. Rejects with the error of the method, with METHOD_NOT_FOUND
    * for an unknown or internal one, with PERMISSION_DENIED for a method that does not admit the
    * role of `caller`, with RATE_LIMITED when the caller, or the address in `headers` for calls with
-   * credentials, has used up the budget of the method's limit class, with INVALID_ARGUMENT for
-   * bytes that are not such a request or too many. Nothing is decoded before the call is admitted.
+   * credentials, has used up the budget of the method's limit class, with OVERLOADED for a call that
+   * is shed, with INVALID_ARGUMENT for bytes that are not such a request or too many. Nothing is decoded before the call is admitted.
    */
   call(
     method: string,
@@ -53,7 +54,7 @@ interface Entry {
  */
 export function methodTable(
   services: readonly ReachableService[],
-  limits?: { limiter: Limiter; budgets: Budgets },
+  limits?: { limiter: Limiter; budgets: Budgets; shedder?: LoadShedder },
 ): MethodTable {
   const table = new Map<string, Entry>();
   for (const { service, transport } of services) {
@@ -72,6 +73,7 @@ export function methodTable(
       }
       const { method, transport, rules } = entry;
       if (caller !== undefined) requireRole(rules, caller.role);
+      limits?.shedder?.admit(rules);
       const address = headers.get(PEER_HEADER) ?? undefined;
       const counted = { limit: rules.limit, userId: caller?.userId, address };
       const weighed = isWeighed(method);

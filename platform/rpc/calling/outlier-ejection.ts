@@ -4,9 +4,11 @@ import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { rulesOf } from "#platform/rpc/rules.ts";
+import type { Breaker } from "./breaker.ts";
 import { classifyFailure, type TransportFailure } from "./transport-failure.ts";
 
 // Outlier ejection: an instance that failed is the last choice for calls until its back-off is over.
+// Several failures open its circuit breaker: then it gets no calls.
 
 /** Back-off after a failed connection, and the shortest back-off after a failed call, milliseconds. */
 const MIN_EJECTION_MS = 1_000;
@@ -22,6 +24,7 @@ export interface Ejectable {
   lastFailedAtMs: number;
   /** The instance is the last choice before this time. */
   ejectedUntilMs: number;
+  readonly breaker: Breaker;
 }
 
 /** A call that was sent to an instance. */
@@ -70,27 +73,44 @@ export function outlierEjection(options: {
     },
     succeeded(instance, sentAtMs) {
       if (sentAtMs >= instance.lastFailedAtMs) instance.ejectedUntilMs = 0;
+      instance.breaker.answered();
     },
     failed({ instance, method, sentAtMs, signal }, error) {
       const failure = classifyFailure(error, signal);
-      if (failure === "answered") {
-        if (cannotServe(method, error) && !signal?.aborted) {
-          const now = clock.elapsed();
-          const backoffMs = EJECTION_FACTOR * (now - (sentAtMs ?? now));
-          eject(instance, Math.min(MAX_EJECTION_MS, Math.max(MIN_EJECTION_MS, backoffMs)));
+      const now = clock.elapsed();
+      const startedAtMs = sentAtMs ?? now;
+      const backoffMs = EJECTION_FACTOR * (now - startedAtMs);
+      const ejectionMs = Math.min(MAX_EJECTION_MS, Math.max(MIN_EJECTION_MS, backoffMs));
+      switch (failure) {
+        case "answered":
+          instance.breaker.answered();
+          if (cannotServe(method, error)) eject(instance, ejectionMs);
+          return failure;
+        case "unanswered":
+          if (!signal?.aborted && cannotServe(method, error)) {
+            eject(instance, ejectionMs);
+            instance.breaker.failed(startedAtMs);
+          }
+          return failure;
+        case "impaired":
+          eject(instance, ejectionMs);
+          instance.breaker.failed(startedAtMs);
+          return failure;
+        default: {
+          eject(instance, MIN_EJECTION_MS);
+          instance.breaker.failed(startedAtMs);
+          const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
+          const { instanceId } = instance;
+          log.warn({ event, service, instance: instanceId, method: method.name, err: error });
+          return failure;
         }
-        return failure;
       }
-      eject(instance, MIN_EJECTION_MS);
-      const event = failure === "unsent" ? "instance_not_reached" : "instance_lost";
-      log.warn({ event, service, instance: instance.instanceId, method: method.name, err: error });
-      return failure;
     },
   };
 }
 
 /**
- * Whether an answer means that the instance cannot do its work. Only internal calls count: their
+ * Whether a failure means that the instance cannot do its work. Only internal calls count: their
  * deadlines are set by our own services, and not by a client.
  */
 function cannotServe(method: DescMethod, error: unknown): boolean {

@@ -158,6 +158,7 @@ async function breaker(t: TestContext): Promise<{ address: string; broken: () =>
     await testService({
       auth: {
         getJwks: (_request, { signal }) => cut(signal),
+        refresh: (_request, { signal }) => cut(signal),
       },
       session: {
         checkUsers: (_request, { signal }) => cut(signal),
@@ -180,17 +181,20 @@ async function breaker(t: TestContext): Promise<{ address: string; broken: () =>
   return { address: `http://127.0.0.1:${port}`, broken: () => broken };
 }
 
-test("remote: when the connection breaks, an internal call is retried once, any other is not", async (t) => {
+test("remote: when the connection breaks, a read or internal call is retried once, a change is not", async (t) => {
   const { address, broken } = await breaker(t);
   const transport = fixedTransport({ ...common, address });
   t.after(() => transport.close());
-  assert.equal(await reasonFor(createClient(AuthService, transport).getJwks({})), "UNAVAILABLE");
+  const auth = createClient(AuthService, transport);
+  assert.equal(await reasonFor(auth.refresh({ refreshToken: "x".repeat(16) })), "UNAVAILABLE");
   assert.equal(broken(), 1);
   assert.equal(
     await reasonFor(createClient(SessionService, transport).checkUsers({})),
     "UNAVAILABLE",
   );
   assert.equal(broken(), 3);
+  assert.equal(await reasonFor(auth.getJwks({})), "UNAVAILABLE");
+  assert.equal(broken(), 5);
 });
 
 test("remote: an internal call whose connection broke is retried on another instance", async (t) => {

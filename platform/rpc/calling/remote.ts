@@ -1,34 +1,17 @@
-import type { DescMethod, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
-import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
+import type { DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
 import type { ConnectError, Transport, UnaryResponse } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { Access } from "#gen/lucky/options/v1/options_pb.js";
-import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
-import type { Log } from "#platform/log.ts";
-import type { MeshTls } from "#platform/mesh-tls.ts";
-import type { Registry } from "#platform/registry/registry.ts";
 import { DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS } from "#platform/rpc/deadline.ts";
 import { MESH_HEADER } from "#platform/rpc/interceptors/access.ts";
-import { rulesOf } from "#platform/rpc/rules.ts";
-import { hold, type InstanceConnection, instancePool } from "./instance-pool.ts";
-import { outlierEjection } from "./outlier-ejection.ts";
-import { rankByKey, routeKey } from "./rendezvous.ts";
+import { createGuard, type GuardOptions } from "./guard.ts";
+import { hold } from "./instance-pool.ts";
+import { routeKey } from "./rendezvous.ts";
+import type { TransportFailure } from "./transport-failure.ts";
 
-export interface RemoteOptions {
-  readonly registry: Pick<Registry, "instances">;
-  /** Name of the service process: "auth", "server" … */
-  readonly service: string;
-  /** Secret of the calling service. It is sent when a link opens, or with every call by gRPC. */
-  readonly secret: string;
-  /** TLS of the mesh; plain text when absent. */
-  readonly tls?: MeshTls | undefined;
-  readonly log: Log;
-  readonly clock: Clock;
-  /** Whether unary calls go over lean links, which all our service processes serve. */
-  readonly lean?: boolean;
-}
+/** The called service, and this process as its caller. */
+export type RemoteOptions = GuardOptions;
 
 /** A transport that holds connections. */
 export interface RemoteTransport extends Transport {
@@ -41,31 +24,24 @@ export interface RemoteTransport extends Transport {
  * the instance of its key; other calls go round robin.
  *
  * Retries: a call that could not be sent is retried on the other instances. A call whose connection
- * broke is retried once, and only if its method is internal or idempotent. A call that still fails
- * is UNAVAILABLE. Answers of the service, errors too, are returned unchanged.
+ * broke, or whose instance answered that it cannot serve, is retried once, only if its method is
+ * internal, a read or idempotent, and only within the retry budget. A call that still fails is
+ * UNAVAILABLE. Other answers of the service, errors too, are returned unchanged.
  *
  * Outlier ejection: an instance that could not be reached, or whose connection broke, is the last
  * choice for a while. So is one that answers an internal call with UNAVAILABLE or not before the
- * deadline: it may have lost its own connection to the database.
+ * deadline, or that says that it cannot serve: it may have lost its own connection to the database.
+ *
+ * Circuit breaker: an instance that failed several times, or has been silent for 3 s while calls
+ * wait, gets no calls but a probe. While no instance gets calls, they fail with UNAVAILABLE at once.
  *
  * A unary call without a deadline gets 10 s. A stream has no default deadline. Its start is retried
  * by the same rules; when its connection breaks later it ends with UNAVAILABLE, and the caller
  * starts a new stream.
  */
 export function remoteTransport(options: RemoteOptions): RemoteTransport {
-  const { service, secret, clock } = options;
-  const pool = instancePool(options);
-  const ejection = outlierEjection(options);
-  let turn = 0;
-
-  /** Connections in the order in which a call tries them. */
-  async function candidates(key: string | undefined): Promise<InstanceConnection[]> {
-    const live = await pool.live();
-    const start = live.length === 0 ? 0 : turn++ % live.length;
-    const order =
-      key === undefined ? [...live.slice(start), ...live.slice(0, start)] : rankByKey(live, key);
-    return ejection.ejectedLast(order);
-  }
+  const { secret, clock } = options;
+  const guard = createGuard(options);
 
   function withSecret(header: HeadersInit | undefined): Headers {
     const headers = new Headers(header);
@@ -73,45 +49,52 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
     return headers;
   }
 
-  function unavailable(cause?: unknown): ConnectError {
-    return fail(ErrorReason.UNAVAILABLE, `${service} cannot be reached`, { cause });
-  }
-
   return {
     async unary(method, signal, wantedMs = DEFAULT_DEADLINE_MS, header, input, values) {
       const timeoutMs = Math.min(wantedMs, MAX_DEADLINE_MS);
       const headers = options.lean ? header : withSecret(header);
-      const order = await candidates(values?.get(routeKey));
+      const ofUser = guard.isOfUser(method);
+      const order = await guard.candidates(values?.get(routeKey));
       const startedAtMs = clock.elapsed();
       let cause: unknown;
+      let refusal: ConnectError | undefined;
       for (let at = 0, retried = false; at < order.length; ) {
         const instance = order[at]!;
+        const refused = guard.refusalOf(instance, ofUser);
+        if (refused !== undefined) {
+          refusal = refused;
+          at++;
+          continue;
+        }
         const sentAtMs = clock.elapsed();
         const leftMs =
           timeoutMs > 0 ? Math.max(1, Math.ceil(timeoutMs - (sentAtMs - startedAtMs))) : timeoutMs;
-        const release = hold(instance);
+        const release = hold(instance, ofUser);
+        instance.breaker.sent();
         try {
           const transport = instance.lean ?? instance.grpc;
           const unary = method as DescMethodUnary;
           const answer = await transport.unary(unary, signal, leftMs, headers, input, values);
-          ejection.succeeded(instance, sentAtMs);
+          guard.succeeded(instance, sentAtMs);
           return answer as UnaryResponse<typeof method.input, typeof method.output>;
         } catch (error) {
-          const failure = ejection.failed({ instance, method, sentAtMs, signal }, error);
-          if (failure === "answered") throw error;
+          const failure = guard.failed({ instance, method, sentAtMs, signal }, error);
+          if (failure === "answered" || failure === "unanswered") throw error;
           cause = error;
+          // Without another instance, the retry goes to the same one over a new connection.
+          const next = failure === "broken" && at + 1 === order.length ? at : at + 1;
           if (failure === "unsent") at++;
-          else if (retried || !isRetriable(method)) break;
-          else {
+          else if (!retried && next < order.length && guard.mayRetry(method)) {
             retried = true;
-            // Without another instance, the retry goes to the same instance over a new connection.
-            if (at + 1 < order.length) at++;
-          }
+            at = next;
+          } else if (failure === "impaired") throw error;
+          else break;
         } finally {
+          instance.breaker.ended();
           release();
         }
       }
-      throw unavailable(cause);
+      throw guard.notSent(refusal, cause);
     },
     async stream(method, signal, wantedMs, header, input, values) {
       const timeoutMs = wantedMs && Math.min(wantedMs, MAX_DEADLINE_MS);
@@ -122,8 +105,14 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       const requests: MessageInitShape<typeof method.input>[] = [];
       for await (const request of input) requests.push(request);
       let cause: unknown;
-      for (const instance of await candidates(values?.get(routeKey))) {
-        const release = hold(instance);
+      let refusal: ConnectError | undefined;
+      for (const instance of await guard.candidates(values?.get(routeKey))) {
+        const refused = guard.refusalOf(instance, true);
+        if (refused !== undefined) {
+          refusal = refused;
+          continue;
+        }
+        const release = hold(instance, true);
         const call = { instance, method, signal };
         try {
           const { grpc } = instance;
@@ -133,21 +122,21 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
           const ended = (error?: unknown) => {
             release();
             signal?.removeEventListener("abort", release);
-            if (error === undefined || ejection.failed(call, error) === "answered") return;
-            throw unavailable(error);
+            if (error === undefined || isAnswer(guard.failed(call, error))) return;
+            throw guard.unavailable(error);
           };
           return { ...answer, message: withEnd(answer.message, ended) };
         } catch (error) {
           release();
-          const failure = ejection.failed(call, error);
-          if (failure === "answered") throw error;
+          const failure = guard.failed(call, error);
+          if (isAnswer(failure)) throw error;
           cause = error;
-          if (failure === "broken" && !isRetriable(method)) break;
+          if (failure === "broken" && !guard.mayRetry(method)) break;
         }
       }
-      throw unavailable(cause);
+      throw guard.notSent(refusal, cause);
     },
-    close: pool.close,
+    close: guard.close,
   };
 }
 
@@ -178,8 +167,7 @@ async function* withEnd<T>(
   }
 }
 
-/** Whether it is harmless to execute a call twice. */
-function isRetriable(method: DescMethod): boolean {
-  if (rulesOf(method).access === Access.INTERNAL) return true;
-  return method.idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN;
+/** Whether a failure is returned to the caller unchanged. */
+function isAnswer(failure: TransportFailure): boolean {
+  return failure === "answered" || failure === "unanswered";
 }

@@ -1,3 +1,4 @@
+import type { DescMethod } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -11,9 +12,11 @@ import { fail, reasonOf } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import type { Pace } from "#platform/limiter/pace.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
+import type { MethodRules } from "#platform/rpc/rules.ts";
 import { type AccessControl, type ArrivingCall, admittedKey } from "./access.ts";
 import { isWeighed } from "./budgets.ts";
 import { type LimitOptions, takePointsOf } from "./limit.ts";
+import type { LoadShedder } from "./load-shedder.ts";
 import type { Refusals } from "./refusals.ts";
 
 /** Whether so many refusals of the caller's address wait that its connection should be closed. */
@@ -53,9 +56,13 @@ export interface DoorOptions {
   readonly refusals: Refusals | undefined;
   /** Absent: callers over a budget are refused at once. */
   readonly pace: Pace | undefined;
+  /** Absent: no call is shed. */
+  readonly shedder: LoadShedder | undefined;
+  readonly rules: (method: DescMethod) => MethodRules;
 }
 
-export function createDoor({ access, limit, observe, refusals, pace }: DoorOptions): Door {
+export function createDoor(options: DoorOptions): Door {
+  const { access, limit, observe, refusals, pace, shedder, rules } = options;
   /**
    * Refuses callers with too many refused calls. A user whose token was verified before has
    * a separate count, so that other callers behind the same address cannot lock the user out.
@@ -81,6 +88,7 @@ export function createDoor({ access, limit, observe, refusals, pace }: DoorOptio
     async admit(call) {
       try {
         requireFewRefusals(call);
+        shedder?.admit(rules(call.method));
         await access.identify(call);
         // The points of a weighed call are taken once its request is decoded.
         const points = isWeighed(call.method) ? 0 : 1;

@@ -11,6 +11,7 @@ import { accessInterceptor, createAccessControl } from "./access.ts";
 import type { Budgets } from "./budgets.ts";
 import { createDoor, type Door } from "./door.ts";
 import { limitInterceptor } from "./limit.ts";
+import { type LoadShedder, shedInterceptor } from "./load-shedder.ts";
 import { observeInterceptor } from "./observe.ts";
 import { createRefusals } from "./refusals.ts";
 import { turnsInterceptor } from "./turns.ts";
@@ -36,6 +37,8 @@ export interface ServerInterceptorsOptions {
    * Absent: no bound, for ports where an address is a whole service.
    */
   readonly refusalsPerSecond?: () => number;
+  /** Sheds calls of users while this process has too much to do; absent: never. */
+  readonly shedder?: LoadShedder;
 }
 
 /**
@@ -53,14 +56,14 @@ export interface ServerInterceptors {
 
 /**
  * The interceptors of every call on the server's side, outermost first: observe (log, metric, public
- * errors), access (caller and permission), limit (rate limit), validate (constraints of the request),
+ * errors), shed (too much load), access (caller and permission), limit (rate limit), validate (constraints of the request),
  * turns (calls of one caller at once). Calls over the network and in the same process pass the same
- * chain. For calls over the network the door does the work of access and limit before the request is
+ * chain. For calls over the network the door does the work of shed, access and limit before the request is
  * read.
  */
 export function serverInterceptors(options: ServerInterceptorsOptions): ServerInterceptors {
   const { log, metrics, clock, verifier, mesh, limiter, budgets } = options;
-  const { refusalsPerSecond: perSecond } = options;
+  const { refusalsPerSecond: perSecond, shedder } = options;
   const rules = ruleBook();
   const observe = observeInterceptor({ log, metrics, clock, rules });
   const access = createAccessControl({ verifier, mesh, rules });
@@ -71,11 +74,12 @@ export function serverInterceptors(options: ServerInterceptorsOptions): ServerIn
   return {
     interceptors: [
       observe,
+      ...(shedder === undefined ? [] : [shedInterceptor(shedder, rules)]),
       accessInterceptor(access),
       ...(limit === undefined ? [] : [limitInterceptor(limit)]),
       validateInterceptor(),
       ...(limiter === undefined ? [turnsInterceptor(rules)] : []),
     ],
-    door: createDoor({ access, limit, observe, refusals, pace }),
+    door: createDoor({ access, limit, observe, refusals, pace, shedder, rules }),
   };
 }

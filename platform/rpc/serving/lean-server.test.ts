@@ -149,21 +149,21 @@ test("a link has a bound on calls in flight: one more is refused, the others are
   const held = new Promise<void>((resolve) => {
     release = resolve;
   });
-  async function getJwks() {
+  async function checkUsers() {
     await held;
-    return { jwksJson: "{}" };
+    return { userIds: ["7"] };
   }
-  const { address } = await start(t, { ...MESH, service: { auth: { getJwks } } });
+  const { address } = await start(t, { ...MESH, service: { session: { checkUsers } } });
   const common = { service: "auth", secret: SERVER_SECRET, log, clock: systemClock };
   const transport = fixedTransport({ ...common, address, lean: true });
   t.after(() => transport.close());
-  const client = createClient(AuthService, transport);
-  const calls = Array.from({ length: 10_000 }, () => client.getJwks({}, { timeoutMs: 60_000 }));
+  const client = createClient(SessionService, transport);
+  const calls = Array.from({ length: 10_000 }, () => client.checkUsers({}, { timeoutMs: 60_000 }));
   await assert.rejects(
-    client.getJwks({}, { timeoutMs: 60_000 }),
+    client.checkUsers({}, { timeoutMs: 60_000 }),
     (error) => reasonOf(error) === ErrorReason.OVERLOADED,
   );
   release();
   const answers = await Promise.all(calls);
-  assert.ok(answers.every(({ jwksJson }) => jwksJson === "{}"));
+  assert.ok(answers.every(({ userIds }) => userIds[0] === "7"));
 });

@@ -50,6 +50,8 @@ export interface LeanServerOptions {
   readonly mesh: MeshCallers;
   readonly log: Log;
   readonly clock: Clock;
+  /** Whether the instance cannot serve at the moment, see LinkError; never when absent. */
+  readonly impaired?: (() => boolean) | undefined;
 }
 
 /** The service's end of the links that callers open. */
@@ -65,7 +67,7 @@ export interface LeanServer {
  * its calls are those of one calling service, regardless of their headers.
  */
 export function leanServer(options: LeanServerOptions): LeanServer {
-  const { served, log, clock } = options;
+  const { served, log, clock, impaired = () => false } = options;
   const transportFor = transportFinder(options);
   const decodeRequest = requestDecoder();
   const methods = new Map<string, DescMethod>();
@@ -117,7 +119,7 @@ export function leanServer(options: LeanServerOptions): LeanServer {
         frames.sendWith(ANSWER, fieldsWith(callId, header), ANSWER_RESPONSE, response);
       } catch (thrown) {
         if (!calls.has(callId)) return;
-        const error = encodeError(toPublicError(thrown, controller.signal));
+        const error = encodeError(toPublicError(thrown, controller.signal), impaired());
         frames.sendWith(ANSWER, fieldsWith(callId, new Headers()), ANSWER_ERROR, error);
       } finally {
         if (calls.get(callId) === controller) calls.delete(callId);
@@ -217,12 +219,13 @@ function transportFinder({ served, interceptors, mesh, log, clock }: LeanServerO
   };
 }
 
-function encodeError(error: ConnectError): Uint8Array {
+function encodeError(error: ConnectError, isImpaired = false): Uint8Array {
   const detail = detailOf(error);
   const { code, rawMessage: text } = error;
+  const impaired = isImpaired && code === Code.Unavailable;
   return toBinary(
     LinkErrorSchema,
-    create(LinkErrorSchema, { code, text, ...(detail && { detail }) }),
+    create(LinkErrorSchema, { code, text, impaired, ...(detail && { detail }) }),
   );
 }
 

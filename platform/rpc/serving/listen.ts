@@ -44,6 +44,8 @@ export interface ListenOptions {
    * text when absent.
    */
   readonly certificate?: ServedCertificate | undefined;
+  /** Whether the instance cannot serve at the moment; callers over lean links then prefer others. */
+  readonly impaired?: (() => boolean) | undefined;
   /** Status for grpc.health.v1, which is served when this is present. */
   readonly health?: () => boolean;
   /** Answers requests for pages, over HTTP/1.1 and HTTP/2; none when absent. */

@@ -79,6 +79,9 @@ export class Database {
   readonly #observe: ObserveRun | undefined;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #unreachable = false;
+  /** Wait of the last run for its connection, ms, and when it got it. */
+  #lastWaitMs = 0;
+  #connectedAtMs = 0;
   /** Start of each unanswered run, elapsed ms, the oldest first. Only with `failAfterMs`. */
   readonly #open = new Map<symbol, number>();
 
@@ -95,6 +98,12 @@ export class Database {
    */
   get answeredAtMs(): number {
     return this.#answeredAtMs;
+  }
+
+  /** Wait of runs for a connection, ms: at least that of the last one while others wait. */
+  get waitMs(): number {
+    if (this.#pool.waitingCount === 0) return 0;
+    return Math.max(this.#lastWaitMs, this.#clock.elapsed() - this.#connectedAtMs);
   }
 
   /** Whether no connection could be opened since the last answer. */
@@ -115,8 +124,11 @@ export class Database {
   async probe<R extends object>(statement: Statement, values: readonly Value[]): Promise<R[]> {
     this.#observe?.(this.number, statement, values);
     let client: pg.PoolClient;
+    const startedAtMs = this.#clock.elapsed();
     try {
       client = await this.#pool.connect();
+      this.#connectedAtMs = this.#clock.elapsed();
+      this.#lastWaitMs = this.#connectedAtMs - startedAtMs;
     } catch (error) {
       this.#unreachable = true;
       throw databaseUnavailable(error) ?? error;

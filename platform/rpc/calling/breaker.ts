@@ -1,0 +1,113 @@
+import type { Clock } from "#platform/clock.ts";
+
+/**
+ * - "closed": calls are sent.
+ * - "open": the instance does not serve; calls are refused at once.
+ * - "half-open": one call a second is sent to find out whether the instance serves again.
+ */
+export type BreakerState = "closed" | "open" | "half-open";
+
+/** Failures without an answer in between that open the breaker. */
+const FAILURES = 5;
+/** Ticks without an answer, while calls wait for one, that open the breaker: 3 s. */
+const SILENT_TICKS = 6;
+/** Interval of `tick`, ms. */
+export const TICK_MS = 500;
+/** Time for which the breaker is open, ms: at first, and after a failed probe. */
+const MIN_OPEN_MS = 500;
+const MAX_OPEN_MS = 1_000;
+/** Interval of the probes of a half-open breaker, ms: a probe may wait long for its time-out. */
+const PROBE_MS = 1_000;
+
+/** The circuit breaker of one instance. Times are those of `Clock.elapsed`, milliseconds. */
+export interface Breaker {
+  readonly state: BreakerState;
+  /** Time until a call may be sent, ms; 0 when it may be sent now. */
+  waitMs(): number;
+  /** A call is sent. */
+  sent(): void;
+  /** The instance answered a call, with a result or with an error of its own. */
+  answered(): void;
+  /** The instance did not serve a call that was sent at this time. */
+  failed(sentAtMs: number): void;
+  /** A call ended, in whatever way. */
+  ended(): void;
+  /**
+   * Called every `TICK_MS`. Silence is counted in ticks, because this process may have been paused
+   * itself: then all answers come late.
+   */
+  tick(): void;
+}
+
+/** Creates a breaker. `changed` is called after each change of its state. */
+export function createBreaker(options: {
+  readonly clock: Clock;
+  readonly changed: (state: BreakerState) => void;
+}): Breaker {
+  const { clock, changed } = options;
+  let state: BreakerState = "closed";
+  let failures = 0;
+  let inFlight = 0;
+  let silentTicks = 0;
+  let openMs = MIN_OPEN_MS;
+  /** End of the time for which the breaker is open, or of the interval of a probe. */
+  let untilMs = 0;
+  let halfOpenAtMs = 0;
+
+  function become(next: BreakerState): void {
+    state = next;
+    changed(next);
+  }
+
+  function open(): void {
+    failures = 0;
+    silentTicks = 0;
+    untilMs = clock.elapsed() + openMs;
+    openMs = MAX_OPEN_MS;
+    become("open");
+  }
+
+  return {
+    get state() {
+      return state;
+    },
+    waitMs() {
+      if (state === "closed") return 0;
+      const now = clock.elapsed();
+      if (now < untilMs) return untilMs - now;
+      if (state === "open") {
+        halfOpenAtMs = now;
+        become("half-open");
+      }
+      return 0;
+    },
+    sent() {
+      inFlight += 1;
+      if (state === "half-open") untilMs = clock.elapsed() + PROBE_MS;
+    },
+    answered() {
+      failures = 0;
+      silentTicks = 0;
+      if (state === "closed") return;
+      openMs = MIN_OPEN_MS;
+      become("closed");
+    },
+    failed(sentAtMs) {
+      if (state === "closed") {
+        failures += 1;
+        if (failures >= FAILURES) open();
+      } else if (state === "half-open" && sentAtMs >= halfOpenAtMs) open();
+    },
+    ended() {
+      inFlight -= 1;
+    },
+    tick() {
+      if (state !== "closed" || inFlight === 0) {
+        silentTicks = 0;
+        return;
+      }
+      silentTicks += 1;
+      if (silentTicks > SILENT_TICKS) open();
+    },
+  };
+}

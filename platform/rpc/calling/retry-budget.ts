@@ -1,0 +1,29 @@
+/** Retries that each call allows. */
+const RETRIES_PER_CALL = 0.1;
+/** Retries that may come at once, as after the end of an instance under little load. */
+const BURST = 10;
+
+/**
+ * Bounds the retries of the calls to a service: at most one for ten calls, and a small burst. A
+ * service that fails because it has too much to do would get twice as much otherwise.
+ */
+export interface RetryBudget {
+  /** Counts a call. */
+  call(): void;
+  /** Takes a retry; returns false when none is left. */
+  take(): boolean;
+}
+
+export function createRetryBudget(): RetryBudget {
+  let left = BURST;
+  return {
+    call() {
+      left = Math.min(BURST, left + RETRIES_PER_CALL);
+    },
+    take() {
+      if (left < 1) return false;
+      left -= 1;
+      return true;
+    },
+  };
+}
