@@ -74,6 +74,8 @@ export interface WorldMesh {
    * connect-2.
    */
   process(name: string): Child;
+  /** The value of a metric of a process, with its labels, such as 'name{a="b"}'; 0 when not shown. */
+  metric(name: string, series: string): Promise<number>;
 }
 
 /** The mode set in the environment. */
@@ -189,6 +191,13 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
         const found = mesh.processes.find((child) => child.name === name);
         if (!found) throw new Error(`the mesh has no process ${name}`);
         return found;
+      },
+      async metric(name, series) {
+        const at = mesh.processes.findIndex((child) => child.name === name);
+        const response = await fetch(`${mesh.opsUrls[at]}/metrics`);
+        const lines = (await response.text()).split("\n");
+        const line = lines.find((one) => one.startsWith(`${series} `));
+        return Number(line?.slice(series.length) ?? 0);
       },
     },
     stop: () => started.stop(),
