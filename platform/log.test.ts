@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { ManualClock } from "../test/clock/manual-clock.ts";
 import { fail } from "./errors.ts";
 import { createLog } from "./log.ts";
 
@@ -42,4 +43,39 @@ test("texts from outside are cut: fields, nested fields, arrays, errors and thei
   for (const line of lines) assert.ok(line.length < 16_384, line.slice(0, 200));
   for (const line of lines.slice(3)) assert.match(JSON.parse(line).err.stack, /log\.test\.ts/);
   assert.equal(JSON.parse(lines[0]!).name, `${"x".repeat(509)}…`);
+});
+
+test("repeated warnings of one kind are bounded, and counted at the end of ten seconds", () => {
+  const lines: string[] = [];
+  const stream = { write: (line: string) => void lines.push(line) };
+  const clock = new ManualClock();
+  const log = createLog({ service: "auth", instanceId: "auth-0", level: "info", stream, clock });
+  const events = () =>
+    lines.splice(0).map((line) => {
+      const { level, event, job, of, suppressed } = JSON.parse(line);
+      return [level, event, job, of, suppressed].filter((field) => field !== undefined).join(" ");
+    });
+  for (let i = 0; i < 100; i++) log.warn({ event: "job_failed", job: "a", err: new Error(`${i}`) });
+  log.child({ part: "b" }).error({ event: "job_failed", job: "b" });
+  for (let i = 0; i < 7; i++) log.info({ event: "session_end" });
+  assert.deepEqual(events(), [
+    ...Array(5).fill("warn job_failed a"),
+    "error job_failed b",
+    ...Array(7).fill("info session_end"),
+  ]);
+  clock.advance(10_000);
+  assert.deepEqual(events(), ["warn lines_suppressed a job_failed 95"]);
+  log.warn({ event: "job_failed", job: "a" });
+  assert.deepEqual(events(), ["warn job_failed a"]);
+});
+
+test("beyond a thousand kinds of warnings, further ones are counted together", () => {
+  const lines: string[] = [];
+  const stream = { write: (line: string) => void lines.push(line) };
+  const clock = new ManualClock();
+  const log = createLog({ service: "auth", instanceId: "auth-0", level: "info", stream, clock });
+  for (let i = 0; i < 1_100; i++) log.warn({ event: "failed", queue: `${i}` });
+  assert.equal(lines.length, 1_005);
+  clock.advance(10_000);
+  assert.match(lines.at(-1)!, /"event":"lines_suppressed","of":"others","suppressed":95}/);
 });

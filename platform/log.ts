@@ -1,5 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { type DestinationStream, type Logger, pino } from "pino";
+import { type DestinationStream, type LogFn, type Logger, pino } from "pino";
+import { type Clock, systemClock } from "./clock.ts";
 import { excerpt } from "./excerpt.ts";
 
 /** Structured log. A line is an event, `log.info({ event: "session_end", reason })`, not prose. */
@@ -12,6 +13,8 @@ export interface LogOptions {
   readonly level: string;
   /** Destination of the lines; standard output when absent. */
   readonly stream?: DestinationStream;
+  /** Ends the windows in which repeated lines are counted; the system clock when absent. */
+  readonly clock?: Pick<Clock, "after">;
 }
 
 /** Fields that are redacted at the top level of a line and one level below. */
@@ -24,11 +27,22 @@ const MAX_STACK_BYTES = 4_096;
 const MAX_ITEMS = 100;
 const MAX_DEPTH = 5;
 
+/** Lines of one kind, of level warn and above, in a window; further ones are only counted. */
+const MAX_REPEATED = 5;
+const WINDOW_MS = 10_000;
+/** Kinds that are counted in one window. Further kinds are counted together. */
+const MAX_KINDS = 1_000;
+/** Fields that, with the event, distinguish kinds of lines. */
+const KIND_FIELDS = ["method", "reason", "code", "job", "queue", "pool", "database", "backend"];
+
 /**
  * Creates the log of a process: one JSON object per line, `time` as ISO 8601, an error under `err`.
- * Long texts and arrays are cut.
+ * Long texts and arrays are cut. Lines of level warn and above are bounded per kind: after the first
+ * five in ten seconds, one line `lines_suppressed` with their number follows at the end of that time.
  */
-export function createLog({ service, instanceId, level, stream }: LogOptions): Log {
+export function createLog(given: LogOptions): Log {
+  const { service, instanceId, level, stream, clock = systemClock } = given;
+  const admits = repetitionBound(clock);
   const options = {
     level,
     base: { service, instanceId },
@@ -41,6 +55,11 @@ export function createLog({ service, instanceId, level, stream }: LogOptions): L
       err: (error: unknown) => bounded(shortened(error), 0),
       // The library copies the message of an error into the line.
       msg: (text: unknown) => bounded(text, 0),
+    },
+    hooks: {
+      logMethod(this: Logger, args: Parameters<LogFn>, write: LogFn, severity: number) {
+        if (severity < WARN || admits(this, args[0], severity)) write.apply(this, args);
+      },
     },
     redact: { paths: REDACTED.flatMap((name) => [name, `*.${name}`]), censor: "***" },
   };
@@ -56,6 +75,47 @@ export function levelSetter(log: Log): (level: string) => void {
   log.onChild = (child) => void logs.push(child);
   return (level) => {
     for (const one of logs) one.level = level;
+  };
+}
+
+const WARN = pino.levels.values.warn!;
+
+interface Repeated {
+  readonly log: Logger;
+  readonly severity: number;
+  readonly kind: Readonly<Record<string, unknown>>;
+  lines: number;
+}
+
+/** Decides whether to write one more line; reports at the end of each window what was not written. */
+function repetitionBound(
+  clock: Pick<Clock, "after">,
+): (log: Logger, line: unknown, severity: number) => boolean {
+  let kinds = new Map<string, Repeated>();
+  const endWindow = () => {
+    const ended = kinds;
+    kinds = new Map();
+    for (const { log, severity, kind, lines } of ended.values()) {
+      const suppressed = lines - MAX_REPEATED;
+      const line = { ...kind, event: "lines_suppressed", of: kind.event, suppressed };
+      if (suppressed > 0) log[severity === WARN ? "warn" : "error"](line);
+    }
+  };
+  return (log, line, severity) => {
+    const { event, ...fields } = (line ?? {}) as Record<string, unknown>;
+    // Lines without an event are prose, such as that of a library.
+    if (typeof event !== "string" || event === "lines_suppressed") return true;
+    const kind: Record<string, unknown> = { event };
+    for (const name of KIND_FIELDS) if (typeof fields[name] === "string") kind[name] = fields[name];
+    const key = kinds.size < MAX_KINDS ? JSON.stringify(kind) : "";
+    let repeated = kinds.get(key);
+    if (repeated === undefined) {
+      if (kinds.size === 0) clock.after(WINDOW_MS, endWindow);
+      repeated = { log, severity, kind: key === "" ? { event: "others" } : kind, lines: 0 };
+      kinds.set(key, repeated);
+    }
+    repeated.lines += 1;
+    return repeated.lines <= MAX_REPEATED;
   };
 }
 

@@ -27,6 +27,8 @@ export interface Child {
   readonly name: string;
   /** Id of the running process, or of the last one. */
   readonly pid: number;
+  /** Exit code of the last process; null while it runs, and when a signal ended it. */
+  readonly exitCode: number | null;
   /**
    * Sends a signal. Resolves when the process has ended, or at once for SIGSTOP and SIGCONT, which
    * do not end it.
@@ -55,6 +57,9 @@ export function startChild(options: ChildOptions): Child {
     name: options.name,
     get pid() {
       return running.process.pid ?? 0;
+    },
+    get exitCode() {
+      return running.process.exitCode;
     },
     async kill(signal) {
       running.process.kill(signal);

@@ -36,6 +36,8 @@ import { openDatabase, openStorage, type Storage } from "./storage.ts";
 export interface AllOptions {
   readonly env: Environment;
   readonly overrides?: Overrides;
+  /** Ends waits of the start for a database that is away; there is no wait when absent. */
+  readonly stopping?: AbortSignal;
 }
 
 /** All services, running in this process. */
@@ -66,7 +68,7 @@ export interface All {
  * Starts all services in this process, with an embedded PostgreSQL unless LUCKY_POSTGRES_URL names
  * one. Rejects, with nothing left running, when a step fails.
  */
-export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
+export function startAll({ env, overrides = {}, stopping }: AllOptions): Promise<All> {
   return startAllOrNothing(async (started) => {
     const runtime = createRuntime(env, overrides, started);
     const { platform, gateway } = runtime.config;
@@ -74,9 +76,9 @@ export function startAll({ env, overrides = {} }: AllOptions): Promise<All> {
     // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
     await onDataFolder(dataDir, () => mkdir(dataDir, { recursive: true, mode: 0o711 }));
 
-    const database = await openDatabase(runtime, dataDir);
+    const database = await openDatabase(runtime, dataDir, stopping);
     const adapters = openAdapters(runtime, overrides);
-    const storage = await openStorage(runtime, database);
+    const storage = await openStorage(runtime, database, stopping);
     const parts: Parts = {
       runtime,
       adapters,
@@ -205,11 +207,11 @@ function localInterceptors({ runtime }: Parts, verifier: TokenVerifier): Interce
 
 if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {
   const start = () =>
-    runProcess(async () => {
+    runProcess(async (stopping) => {
       const begunAt = performance.now();
       // The environment overrides the file of settings, which may have a level.
       const level = process.env.LUCKY_SETTINGS_FILE ? {} : { LUCKY_LOG_LEVEL: "warn" };
-      const all = await startAll({ env: { ...level, ...process.env } });
+      const all = await startAll({ env: { ...level, ...process.env }, stopping });
       console.log(banner({ ...all, startedInMs: performance.now() - begunAt }));
       return all;
     });

@@ -7,7 +7,9 @@ import { onDataFolder } from "#platform/postgres/embedded/data-folder.ts";
 import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { openPool, type Pool } from "#platform/postgres/pool.ts";
+import { isAwayAtStart } from "#platform/postgres/unavailable.ts";
 import { type HeldWorker, holdWorker } from "#platform/postgres/worker.ts";
+import { whenReachable } from "#platform/waiting.ts";
 import { configuredPorts, type Runtime } from "./runtime.ts";
 import { PLANNER_SETTINGS } from "./server/log/database.ts";
 
@@ -32,7 +34,11 @@ export interface Database {
  * Migrates the PostgreSQL that the settings name. If they name none, starts an embedded PostgreSQL
  * with its data under `dataDir` and migrates it.
  */
-export async function openDatabase(runtime: Runtime, dataDir: string): Promise<Database> {
+export async function openDatabase(
+  runtime: Runtime,
+  dataDir: string,
+  stopping?: AbortSignal,
+): Promise<Database> {
   const { config, log, metrics, clock, started } = runtime;
   const addresses = [
     postgresAddress("auth", config.auth, config.platform),
@@ -41,7 +47,8 @@ export async function openDatabase(runtime: Runtime, dataDir: string): Promise<D
   if (addresses.some(({ url }) => url !== "")) {
     const [auth, server] = addresses;
     requireBoth(addresses);
-    await migrate({ ...auth, log });
+    const migrated = () => migrate({ ...auth, log });
+    await whenReachable("PostgreSQL", migrated, { clock, log, stopping, isAway: isAwayAtStart });
     const logs = logAddresses(config.platform, server);
     return { url: config.platform.postgresUrl || server.url, auth, logs, embedded: false };
   }
@@ -87,7 +94,11 @@ export interface Storage {
 }
 
 /** Opens the pools and leases the worker number. */
-export async function openStorage(runtime: Runtime, database: Database): Promise<Storage> {
+export async function openStorage(
+  runtime: Runtime,
+  database: Database,
+  stopping?: AbortSignal,
+): Promise<Storage> {
   const { config, instanceId, log, metrics, clock, started } = runtime;
   const pooler = database.embedded ? "none" : config.platform.postgresPooler;
   const auth = await openPool({
@@ -99,7 +110,7 @@ export async function openStorage(runtime: Runtime, database: Database): Promise
     name: "auth",
   });
   started.push(() => auth.end());
-  const logs = await openLogs(database.logs, {
+  const options = {
     home: database.auth,
     max: config.server.postgresConnections,
     session: PLANNER_SETTINGS,
@@ -107,6 +118,12 @@ export async function openStorage(runtime: Runtime, database: Database): Promise
     log,
     metrics,
     name: "server",
+  };
+  const logs = await whenReachable("databases of the log", () => openLogs(database.logs, options), {
+    clock,
+    log,
+    stopping,
+    isAway: isAwayAtStart,
   });
   for (const pool of logs) started.push(() => pool.end());
   const worker = await holdWorker({ pool: auth, clock, holder: instanceId, log });

@@ -1,5 +1,5 @@
-import { setTimeout as pause } from "node:timers/promises";
 import type { Log } from "#platform/log.ts";
+import { endsWithin } from "#platform/waiting.ts";
 
 /** A delivery of the broker, to be acknowledged or rejected. */
 export interface Delivery {
@@ -40,10 +40,7 @@ export class Inbound<T extends Delivery> {
   /** Stops processing and waits, with a time-out, for the delivery in progress. */
   async close(): Promise<void> {
     this.#closing = true;
-    const done = new AbortController();
-    const timeout = pause(this.#options.closeTimeoutMs, undefined, { signal: done.signal });
-    await Promise.race([this.#last, timeout.catch(() => {})]);
-    done.abort();
+    await endsWithin(this.#options.closeTimeoutMs, this.#last);
   }
 
   async #process(delivery: T): Promise<void> {

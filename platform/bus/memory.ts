@@ -1,5 +1,6 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
+import { endsWithin } from "#platform/waiting.ts";
 import type { Bus, Consumer, DeadLetter } from "./bus.ts";
 
 export interface MemoryBusOptions {
@@ -132,7 +133,7 @@ class Queue<T> {
           closing = true;
           this.#consumers.delete(consumer);
           for (const wake of this.#wakeups.splice(0)) wake();
-          if (inProgress) await withTimeout(running, timeoutMs);
+          if (inProgress) await endsWithin(timeoutMs, running);
           if (!inProgress) return;
           inProgress.done = true;
           this.#unshift(inProgress.item);
@@ -177,13 +178,4 @@ async function succeeds<T>(take: (item: T) => Promise<void>, item: T): Promise<b
   } catch {
     return false;
   }
-}
-
-async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
-  });
-  await Promise.race([work, timeout]);
-  clearTimeout(timer);
 }

@@ -1,4 +1,5 @@
 import type { Log } from "#platform/log.ts";
+import { endsWithin } from "#platform/waiting.ts";
 import type { Consumer } from "./bus.ts";
 import { type Delivery, Inbound } from "./inbound.ts";
 
@@ -40,6 +41,8 @@ interface MessageDelivery<M> extends Delivery {
 /** Deliveries that the broker sends before it waits for an acknowledgement. */
 const PREFETCH = 64;
 const RETRY_MS = 1_000;
+/** Time-out of closing the channel: a broker that hangs does not respond. */
+const CLOSE_TIMEOUT_MS = 1_000;
 /** Back-off after the broker cancelled the consumer: bodies without a queue are lost. */
 const CANCELLED_RETRY_MS = 20;
 /** Reply code of the broker for a queue that does not exist. */
@@ -152,8 +155,9 @@ export class QueueConsumer<C extends ConsumingChannel<M>, M extends { content: B
   async #close(): Promise<void> {
     clearTimeout(this.#retryTimer);
     await this.#inbound.close();
-    // The broker returns unacknowledged deliveries to the queue.
-    await this.#channel?.close().catch(() => {});
+    // The broker returns unacknowledged deliveries to the queue, also when it does not answer now.
+    const closed = this.#channel?.close().catch(() => {});
+    if (closed !== undefined) await endsWithin(CLOSE_TIMEOUT_MS, closed);
     this.#options.closed();
   }
 }

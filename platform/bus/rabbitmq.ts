@@ -1,8 +1,8 @@
-import { setTimeout as pause } from "node:timers/promises";
 import { type Channel, type ChannelModel, type ConsumeMessage, connect } from "amqplib";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import { endsWithin } from "#platform/waiting.ts";
 import type { Bus, ConsumeOptions, Consumer, DeadLetter } from "./bus.ts";
 import { Outbound } from "./outbound.ts";
 import { QueueConsumer, type QueueConsumerOptions } from "./queue-consumer.ts";
@@ -143,7 +143,7 @@ class RabbitBus implements Bus {
       this.#log.info({ event: "bus_connected" });
       for (const consumer of this.#consumers) consumer.attach(connection.consuming);
     } catch (err) {
-      this.#log.error({ event: "bus_unreachable", attempts: this.#attempts, err });
+      if (this.#attempts === 0) this.#log.error({ event: "bus_unreachable", err });
       this.#retry();
     }
   }
@@ -311,11 +311,6 @@ async function checkPublishing(outbound: Outbound): Promise<void> {
 
 /** Closes a connection gracefully, with a time-out: a broker that hangs does not respond. */
 async function closeConnection(model: ChannelModel): Promise<void> {
-  const done = new AbortController();
-  const timeout = pause(CLOSE_TIMEOUT_MS, undefined, { signal: done.signal });
-  const closed = (async () => model.close())();
   // An already closed connection rejects; there is nothing left to do.
-  await Promise.race([closed, timeout]).catch(() => {});
-  done.abort();
-  await timeout.catch(() => {});
+  await endsWithin(CLOSE_TIMEOUT_MS, (async () => model.close())()).catch(() => {});
 }

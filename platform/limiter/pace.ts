@@ -1,6 +1,6 @@
 import type { Clock } from "#platform/clock.ts";
 import { networkOf } from "#platform/network.ts";
-import { pause } from "#platform/pause.ts";
+import { pause } from "#platform/waiting.ts";
 import { createExpiring } from "./expiring.ts";
 
 /** Maximum addresses that are remembered. */

@@ -35,6 +35,15 @@ test("a statement is cancelled after its time-out", async (t) => {
   assert.equal((await limited.query("SELECT 1 AS one")).rows[0].one, 1);
 });
 
+test("the end of a pool does not wait for a statement that has no answer", async () => {
+  const ending = createPool({ url, max: 1, log: quiet, name: "ending" });
+  const client = await ending.connect();
+  const cut = assert.rejects(client.query("SELECT pg_sleep(14)"), /Connection terminated/);
+  await ending.end();
+  await cut;
+  client.release(true);
+});
+
 test("a failed transaction is rolled back, and its connection stays usable", async (t) => {
   const single = createPool({ url, max: 1, log: quiet, name: "single" });
   t.after(() => single.end());

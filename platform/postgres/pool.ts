@@ -2,6 +2,7 @@ import { Socket } from "node:net";
 import pg from "pg";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import { endsWithin } from "#platform/waiting.ts";
 import {
   checkSession,
   type Pooler,
@@ -38,6 +39,9 @@ export interface PoolOptions {
  * it the answer is certainly lost.
  */
 const SILENCE_TIMEOUT_MS = 20_000;
+
+/** Time-out of the end of a pool, ms. */
+const END_TIMEOUT_MS = 1_000;
 
 export const INT8 = 20;
 const asText = (value: string) => value;
@@ -116,6 +120,7 @@ export function createPool(options: PoolOptions): Pool {
   // For an idle connection, the listener above has already logged this error.
   pool.on("error", () => {});
   if (options.metrics) observe(pool, options.metrics);
+  boundEnd(pool);
   return pool;
 }
 
@@ -142,6 +147,24 @@ function observe(pool: Pool, metrics: Metrics): void {
     [],
     () => [[{}, pool.waitingCount]],
   );
+}
+
+/**
+ * Bounds the end of a pool: it waits until all connections are released and PostgreSQL has closed them,
+ * which a PostgreSQL that does not answer never does. After the time-out they are cut.
+ */
+function boundEnd(pool: Pool): void {
+  const clients = new Set<pg.PoolClient>();
+  pool.on("connect", (client) => clients.add(client));
+  pool.on("remove", (client) => clients.delete(client));
+  const end = pool.end.bind(pool) as () => Promise<void>;
+  let ended: Promise<void> | undefined;
+  pool.end = () => {
+    ended ??= endsWithin(END_TIMEOUT_MS, end()).then((inTime) => {
+      if (!inTime) for (const { connection } of clients) connection.stream.destroy();
+    });
+    return ended;
+  };
 }
 
 /**

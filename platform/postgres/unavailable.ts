@@ -108,3 +108,20 @@ function faultOfAdapter(error: unknown): Fault | undefined {
   if (ADAPTER_KINDS.has(kind)) return UNREACHABLE;
   return typeof originalCode === "string" ? faultOfState(originalCode) : undefined;
 }
+
+/**
+ * SQLSTATEs of a wrong setting, or of one that an operator has just changed: a wrong password or name of
+ * the database, and a pooler that does not fit.
+ */
+const SETTINGS = /^(28000|28P01|3D000|55000|26000|42P05|0A000|08P01)$/;
+
+/**
+ * Whether a failed start says that PostgreSQL is away, by its error or the cause of it: a later attempt
+ * may succeed without a change of the settings.
+ */
+export function isAwayAtStart(error: unknown): boolean {
+  const found = [error, (error as Error).cause].find(
+    (one) => databaseUnavailable(one) !== undefined,
+  );
+  return found !== undefined && !SETTINGS.test(String((found as DriverError).code ?? ""));
+}

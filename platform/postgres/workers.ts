@@ -4,6 +4,7 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import { ID_END_MS, ID_EPOCH_MS, type IdWindow } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
+import { endsWithin } from "#platform/waiting.ts";
 import { type Pool, transaction } from "./pool.ts";
 
 /** A worker number for ids, and the times that its holder may put into them. */
@@ -35,6 +36,8 @@ const RENEW_MS = 5_000;
 const MARGIN_MS = 5_000;
 /** Pause between two leases of one number, ms: the clocks of the holders may differ. */
 const REUSE_DELAY_MS = 10_000;
+/** Time-out of the release of a number, ms. */
+const RELEASE_TIMEOUT_MS = 1_000;
 const LOCK = 7_265_001;
 const DAY_MS = 86_400_000;
 /** Time after which another number may be leased, for callers, ms. */
@@ -138,10 +141,12 @@ export async function leaseWorker(options: WorkerOptions): Promise<WorkerLease> 
       if (state !== "held") return;
       state = "released";
       timer.stop();
-      // Otherwise the lease expires; a stop does not fail because the database is unreachable.
-      await pool.query(RELEASE, [number, holder]).catch((err: unknown) => {
+      // Otherwise the lease expires; a stop neither fails nor waits because the database is
+      // unreachable.
+      const released = pool.query(RELEASE, [number, holder]).catch((err: unknown) => {
         log.warn({ event: "worker_lease_not_released", worker: number, err });
       });
+      await endsWithin(RELEASE_TIMEOUT_MS, released);
     },
   };
 }

@@ -12,7 +12,7 @@ function run(t: TestContext, start: string) {
   const program = `import { runProcess } from ${module};
     const idle = setInterval(() => {}, 1000);
     const say = (what) => process.stdout.write(what + "\\n");
-    runProcess(async () => { ${start} });`;
+    runProcess(async (stopping) => { ${start} });`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", program]);
   t.after(() => child.kill("SIGKILL"));
   const errors = text(child.stderr);
@@ -107,4 +107,21 @@ test("a system that fails prints why, stops the rest, and exits with 1", async (
   await waitFor("stopped");
   assert.deepEqual(await exit, [1, null]);
   assert.equal(await errors, "the database has ended\n");
+});
+
+test("a signal ends the wait of a start, and the process exits with 0 and without a line", async (t) => {
+  const { child, exit, errors, waitFor } = run(
+    t,
+    `say("waits"); await new Promise((resolve) => stopping.addEventListener("abort", resolve));
+    stopping.throwIfAborted();`,
+  );
+  await waitFor("waits");
+  child.kill("SIGTERM");
+  assert.deepEqual(await exit, [0, null]);
+  assert.equal(await errors, "");
+});
+
+test("look-ups of names are bounded, because the exit of a process waits for them", async (t) => {
+  const lookups = `say(process.env.RES_OPTIONS); return { stop: async () => {} };`;
+  await run(t, lookups).waitFor("timeout:1 attempts:2");
 });

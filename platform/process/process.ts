@@ -24,6 +24,13 @@ const BUFFER_POOL_BYTES = 262_144;
  */
 const HEAP_GROWTH_PERCENT = 200;
 
+/**
+ * Options of the C library's name resolution, unless the operator sets others: two attempts of a second
+ * for each name server instead of five seconds each. The exit of a process waits for look-ups in
+ * progress, and those of backends that are gone may find no name server that answers.
+ */
+const RESOLVER_OPTIONS = "timeout:1 attempts:2";
+
 /** A started system that can be stopped. */
 export interface Stoppable {
   /** Resolves with an error for operators when the system can no longer work. */
@@ -34,13 +41,16 @@ export interface Stoppable {
 /**
  * Runs a process until SIGINT, SIGTERM or SIGHUP. Then it stops the process and exits with 0, or
  * with 1 when the stop failed or took longer than 15 s. A second SIGINT or SIGTERM exits at once.
- * When the start fails, the process prints the reason and exits with 1. When the system fails later,
- * it prints the reason, stops the rest, and exits with 1.
+ * When the start fails, the process prints the reason and exits with 1. A signal during the start
+ * aborts `stopping`, which ends waits for backends; when the start ends by it, the process exits with 0.
+ * When the system fails later, it prints the reason, stops the rest, and exits with 1.
  */
-export function runProcess(start: () => Promise<Stoppable>): void {
+export function runProcess(start: (stopping: AbortSignal) => Promise<Stoppable>): void {
+  process.env.RES_OPTIONS ??= RESOLVER_OPTIONS;
   Buffer.poolSize = BUFFER_POOL_BYTES;
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
   let stoppingSince: number | undefined;
+  const stopping = new AbortController();
   const { promise: started, resolve: setStarted } = Promise.withResolvers<Stoppable>();
 
   async function stop(exitCode: number): Promise<void> {
@@ -69,6 +79,7 @@ export function runProcess(start: () => Promise<Stoppable>): void {
     process.on(signal, () => {
       if (stoppingSince === undefined) {
         stoppingSince = performance.now();
+        stopping.abort();
         void stop(0);
       } else if (signal === "SIGTERM" || (signal === "SIGINT" && !isDuplicate(stoppingSince))) {
         process.exit(128 + number);
@@ -82,7 +93,8 @@ export function runProcess(start: () => Promise<Stoppable>): void {
     stoppingSince = performance.now();
     await stop(1);
   });
-  start().then(setStarted, (error: unknown) => {
+  start(stopping.signal).then(setStarted, (error: unknown) => {
+    if (error === stopping.signal.reason) process.exit(0);
     console.error(error instanceof Error ? messageOf(error) : error);
     process.exit(1);
   });

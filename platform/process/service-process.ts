@@ -65,6 +65,8 @@ export interface Mesh<T extends ConfigTable> {
   readonly tls: MeshTls | undefined;
   /** The caller adds the stop functions of the parts that it starts. */
   readonly started: Started;
+  /** Aborts when the process shall stop, also during its start. */
+  readonly stopping: AbortSignal;
   /** Creates a transport to another service: gRPC, or lean links if that service serves them. */
   remote(service: string, options?: Pick<RemoteOptions, "lean">): RemoteTransport;
 }
@@ -109,15 +111,17 @@ export interface ServiceProcessOptions<T extends ConfigTable> {
   /** Whether it has tables: then its own `postgresUrl` or the shared one is required. */
   readonly hasTables?: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborts when the process shall stop, also during its start. */
+  readonly stopping: AbortSignal;
 }
 
 /** Tables of settings that processes may find in their environment. */
 const TABLES = [...SERVICE_NAMES, "migrate"];
 
 /**
- * Starts one process of the mesh: loads its configuration, connects to the registry, calls `compose`
- * to start the service, serves operators and RPC, and announces the instance. When a step fails, it
- * stops the started parts and rejects.
+ * Starts one process of the mesh: loads its configuration, serves operators, connects to the registry,
+ * calls `compose` to start the service, serves RPC, and announces the instance. It waits for backends
+ * that are away and is not ready meanwhile. When a step fails, it stops the started parts and rejects.
  */
 export function startServiceProcess<T extends ConfigTable>(
   options: ServiceProcessOptions<T>,
@@ -193,14 +197,14 @@ export function startServiceProcess<T extends ConfigTable>(
         open = false;
         log.info({ event: "stopping" });
         await started.stop();
-        log.info({ event: "stopped" });
+        log.info({ event: "stopped", unfinished: started.unfinished || undefined });
       },
     };
   });
 }
 
 function joinMesh<T extends ConfigTable>(
-  { service, table, needs, hasTables, env }: ServiceProcessOptions<T>,
+  { service, table, needs, hasTables, env, stopping }: ServiceProcessOptions<T>,
   started: Started,
 ): Omit<Mesh<T>, "opsAddress"> {
   const { config: values, settings } = openSettings(
@@ -225,7 +229,7 @@ function joinMesh<T extends ConfigTable>(
   started.push(watchSettings({ settings, clock, log, metrics }));
   const shedder = createLoadShedder({ clock, log, metrics });
   started.push(() => shedder.close());
-  const registry = createRedisRegistry({ url: platform.redisUrl, clock, log, metrics });
+  const registry = createRedisRegistry({ url: platform.redisUrl, clock, log, metrics, stopping });
   started.push(() => registry.close());
   return {
     platform,
@@ -241,6 +245,7 @@ function joinMesh<T extends ConfigTable>(
     callers: meshCallers(acceptedSecrets(service, platform)),
     tls,
     started,
+    stopping,
     remote(name, remoteOptions = {}) {
       const common = {
         registry,

@@ -37,3 +37,18 @@ test("a part that fails to stop does not keep other parts running", async () => 
   await assert.rejects(started.stop(), { message: "bad does not stop" });
   assert.deepEqual(stopped, ["c", "bad", "a"]);
 });
+
+test("parts that do not stop in time are counted, and the parts before them are stopped", async () => {
+  const stopped: string[] = [];
+  const started = await startAllOrNothing(
+    async (started) => {
+      started.push(() => void stopped.push("first"));
+      for (let i = 0; i < 2; i++) started.push(() => new Promise(() => {}));
+      return started;
+    },
+    { stopMs: 1 },
+  );
+  await started.stop();
+  assert.deepEqual(stopped, ["first"]);
+  assert.equal(started.unfinished, 2);
+});

@@ -1,11 +1,17 @@
 import { randomUUID } from "node:crypto";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import { reasonOf } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
+import { endsWithin, pause, whenReachable } from "#platform/waiting.ts";
 import { CLAIMS, INSTANCE, keysOf, type ScriptCommands, SERVICE } from "./redis-scripts.ts";
 import type { Claim, ClaimResult, Instance, Lease, SlotRule } from "./registry.ts";
 
 /** Expiry of a user's claims after the last one, seconds. */
 const CLAIMS_TTL_S = 30 * 24 * 3_600;
+
+/** Time-out of the release, ms: a Redis that hangs does not answer. */
+const RELEASE_TIMEOUT_MS = 1_000;
 
 /** The part of the Redis connection that a lease needs. Every error becomes UNAVAILABLE. */
 export interface LeaseConnection {
@@ -28,7 +34,12 @@ export interface RedisLeaseOptions {
   /** Counts lost leases, by cause; absent: not counted. */
   losses: { inc(labels: { cause: LossCause }): void } | undefined;
   lost: () => void;
+  /** See RedisRegistryOptions. */
+  stopping?: AbortSignal | undefined;
 }
+
+/** Every error of the connection says so. */
+const isAway = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILABLE;
 
 /** An instance's lease in Redis, renewed until it is released. */
 export class RedisLease implements Lease {
@@ -59,18 +70,21 @@ export class RedisLease implements Lease {
    * process is alive, and this call throws.
    */
   async enter(): Promise<void> {
-    const { clock, log, leaseMs, instance } = this.#options;
+    const { clock, log, leaseMs, instance, stopping } = this.#options;
+    const put = () => this.#put();
+    let result = await whenReachable("Redis", put, { clock, log, stopping, isAway });
     const until = clock.elapsed() + 1.5 * leaseMs;
     let leftMs = Number.POSITIVE_INFINITY;
     for (;;) {
-      const result = await this.#put();
       if (typeof result === "string") break;
       if (result > leftMs || clock.elapsed() > until)
         throw new Error(`a live instance with the id ${instance.instanceId} exists already`);
       if (leftMs === Number.POSITIVE_INFINITY)
         log.info({ event: "lease_awaited", instanceId: instance.instanceId, leftMs: result });
       leftMs = result;
-      await new Promise<void>((resolve) => clock.after(leaseMs / 10, resolve));
+      await pause(clock, leaseMs / 10, stopping);
+      stopping?.throwIfAborted();
+      result = await this.#put();
     }
     const timer = clock.every(leaseMs / 3, () => this.renew());
     this.#stop = () => timer.stop();
@@ -192,12 +206,14 @@ export class RedisLease implements Lease {
     const { connection, log, instance } = this.#options;
     const { instanceId } = instance;
     this.#stop?.();
-    await this.#renewing;
-    try {
+    const remove = async () => {
+      await this.#renewing;
       await connection.run((redis) => redis.luckyRelease(...this.#keys, instanceId, this.#epoch));
-    } catch (err) {
-      // Without the release, the lease expires by itself.
+    };
+    // Without the release, the lease expires by itself.
+    const released = remove().catch((err: unknown) => {
       log.warn({ event: "lease_not_released", instanceId, err });
-    }
+    });
+    await endsWithin(RELEASE_TIMEOUT_MS, released);
   }
 }

@@ -29,6 +29,11 @@ export interface RedisRegistryOptions {
   cacheMs?: number;
   /** Interval of checking whether Redis serves, milliseconds. */
   checkMs?: number;
+  /**
+   * Ends the waits of `announce`: for the lease of a crashed instance with the same id, and for a Redis
+   * that cannot be reached. When absent, it rejects at once when Redis cannot be reached.
+   */
+  stopping?: AbortSignal | undefined;
 }
 
 const COMMAND_TIMEOUT_MS = 2_000;
@@ -103,7 +108,10 @@ export function createRedisRegistry(options: RedisRegistryOptions): Registry {
 
   return {
     async announce(instance, lost) {
-      const lease = new RedisLease({ connection, clock, log, leaseMs, instance, losses, lost });
+      const lease = new RedisLease({
+        ...{ connection, clock, log, leaseMs, instance, losses, lost },
+        stopping: options.stopping,
+      });
       await lease.enter();
       leases.add(lease);
       return lease;

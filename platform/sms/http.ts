@@ -4,7 +4,7 @@ import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
-import { pause } from "#platform/pause.ts";
+import { pause } from "#platform/waiting.ts";
 import type { SmsSender } from "./sms.ts";
 
 /** Bounds of the attempts to pass one message to the gateway. */

@@ -6,11 +6,13 @@ import { createIds } from "#platform/ids.ts";
 import { createRedisLimiter } from "#platform/limiter/redis.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { openPool } from "#platform/postgres/pool.ts";
+import { isAwayAtStart } from "#platform/postgres/unavailable.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { startServiceProcess } from "#platform/process/service-process.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
+import { whenReachable } from "#platform/waiting.ts";
 import { authConfig } from "./config.ts";
 import { startAuth } from "./service.ts";
 
@@ -22,11 +24,14 @@ const options = {
   env: process.env,
 } as const;
 
-runProcess(() =>
-  startServiceProcess(options, async (mesh) => {
+runProcess((stopping) =>
+  startServiceProcess({ ...options, stopping }, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const address = postgresAddress("auth", config, platform);
-    await migrate({ ...address, log });
+    await whenReachable("PostgreSQL", () => migrate({ ...address, log }), {
+      ...mesh,
+      isAway: isAwayAtStart,
+    });
     const pool = await openPool({
       ...address,
       max: config.postgresConnections,

@@ -13,6 +13,7 @@ import type { Pool } from "#platform/postgres/pool.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
+import { endsWithin } from "#platform/waiting.ts";
 import { createAccountChanges } from "./accounts/account-changes.ts";
 import { createAccounts } from "./accounts/accounts.ts";
 import { createAudit } from "./accounts/audit.ts";
@@ -85,6 +86,8 @@ export interface AuthServiceDependencies {
   clock: Clock;
 }
 
+/** Time-out of the jobs in progress, and of the clients of the database, when auth stops, ms. */
+const STOP_TIMEOUT_MS = 1_000;
 /** Pause between two clean-ups of expired rows. */
 const CLEANUP_INTERVAL_MS = 3_600_000;
 
@@ -145,10 +148,11 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
     async stop() {
       if (!running) return;
       running = false;
-      await jobs.stop();
+      // The end of the pool and of the process rolls back what a database that hangs does not answer.
+      await endsWithin(STOP_TIMEOUT_MS, jobs.stop());
       await parts.estimator.stop();
       await parts.sms.close();
-      await parts.database.$disconnect();
+      await endsWithin(STOP_TIMEOUT_MS, parts.database.$disconnect());
     },
   };
 }

@@ -77,7 +77,7 @@ export const connectConfig = defineConfig("connect", {
     min: 0,
     max: 600_000,
     unit: "ms",
-    doc: "Time-out for sessions to reconnect elsewhere when the instance stops; then the remaining sessions are closed. Keep it below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
+    doc: "Time-out for sessions to reconnect elsewhere when the instance stops; then the remaining sessions are closed. Keep it below the stop time-out of the process manager; all parts of a stopping process have 12 s together.",
   }),
   moveSpreadMs: setting.integer({
     live: true,

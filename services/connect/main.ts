@@ -21,8 +21,8 @@ const options = {
   env: process.env,
 } as const;
 
-runProcess(() =>
-  startServiceProcess(options, async (mesh) => {
+runProcess((stopping) =>
+  startServiceProcess({ ...options, stopping }, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const bounds = openConnectionBounds({ ...mesh, filesPerConnection: 1 });
     const bus = await createRabbitBus({

@@ -18,8 +18,8 @@ const options = {
   env: process.env,
 } as const;
 
-runProcess(() =>
-  startServiceProcess(options, async (mesh) => {
+runProcess((stopping) =>
+  startServiceProcess({ ...options, stopping }, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     // A proxied WebSocket has two sockets.
     const bounds = openConnectionBounds({ ...mesh, filesPerConnection: 2 });

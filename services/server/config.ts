@@ -53,7 +53,7 @@ export const serverConfig = defineConfig("server", {
     min: 0,
     max: 600_000,
     unit: "ms",
-    doc: "Time-out for accepted work to finish when the instance stops. Keep it below the stop time-out of the process manager; a stopping process exits after 15 s in any case.",
+    doc: "Time-out for accepted work to finish when the instance stops. Keep it below the stop time-out of the process manager; all parts of a stopping process have 12 s together.",
   }),
   lanes: setting.integer({
     default: 4,

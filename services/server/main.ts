@@ -7,11 +7,13 @@ import { createIdentity } from "#platform/identity/identity.ts";
 import { createIds } from "#platform/ids.ts";
 import { migrate } from "#platform/postgres/migrate.ts";
 import { openPool, type Pool } from "#platform/postgres/pool.ts";
+import { isAwayAtStart } from "#platform/postgres/unavailable.ts";
 import { holdWorker } from "#platform/postgres/worker.ts";
 import { runProcess } from "#platform/process/process.ts";
 import { meshProcesses } from "#platform/process/processes.ts";
 import { startServiceProcess } from "#platform/process/service-process.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
+import { whenReachable } from "#platform/waiting.ts";
 import { serverConfig } from "./config.ts";
 import { PLANNER_SETTINGS } from "./log/database.ts";
 import { startServer } from "./service.ts";
@@ -27,8 +29,8 @@ const options = {
   env: process.env,
 } as const;
 
-runProcess(() =>
-  startServiceProcess(options, async (mesh) => {
+runProcess((stopping) =>
+  startServiceProcess({ ...options, stopping }, async (mesh) => {
     const { config, platform, log, metrics, clock, registry, started, instanceId } = mesh;
     const home = postgresAddress("server", config, platform);
     const options = {
@@ -39,8 +41,10 @@ runProcess(() =>
       metrics,
       name: instanceId,
     };
-    await migrate({ ...home, log });
-    const pools = await openLogs(logAddresses(platform, home), { ...options, home });
+    const waits = { ...mesh, isAway: isAwayAtStart };
+    await whenReachable("PostgreSQL", () => migrate({ ...home, log }), waits);
+    const openAll = () => openLogs(logAddresses(platform, home), { ...options, home });
+    const pools = await whenReachable("databases of the log", openAll, waits);
     for (const pool of pools) started.push(() => pool.end());
     let [pool] = pools as [Pool, ...Pool[]];
     if (platform.postgresLogUrls.length > 0) {

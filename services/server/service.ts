@@ -16,6 +16,7 @@ import type { Metrics } from "#platform/metrics.ts";
 import type { Processes } from "#platform/process/processes.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
+import { endsWithin } from "#platform/waiting.ts";
 import { conversationService } from "./catch-up/conversation-service.ts";
 import { News } from "./catch-up/news.ts";
 import type { ServerConfig } from "./config.ts";
@@ -141,6 +142,12 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   for (const one of news.values()) one.start();
   const changes = watchAccountChanges({ sessions: d.sessions, users: storage.users, clock, log });
   let stopping: Promise<void> | undefined;
+  const drain = async () => {
+    await sends.idle();
+    await Promise.all([...compensations.values()].map((compensation) => compensation.stop()));
+    await relay.idle();
+    await Promise.all([...outboxes.values()].map((outbox) => outbox.flush()));
+  };
   const isReady = ({ answeredAtMs }: Database) => clock.elapsed() - answeredAtMs < READY_WINDOW_MS;
 
   return {
@@ -173,12 +180,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       relay.stop();
       for (const one of news.values()) one.stop();
       changes.close();
-      stopping ??= bounded(config.drainMs, async () => {
-        await sends.idle();
-        await Promise.all([...compensations.values()].map((compensation) => compensation.stop()));
-        await relay.idle();
-        await Promise.all([...outboxes.values()].map((outbox) => outbox.flush()));
-      });
+      stopping ??= endsWithin(config.drainMs, drain()).then(() => {});
       return stopping;
     },
   };
@@ -314,14 +316,4 @@ function groupDependencies(
     publish: (db, written) =>
       publishEntry({ conversations, relay, outbox: outboxes.get(db)! }, written),
   };
-}
-
-/** Waits for the work, at most `ms` milliseconds. */
-async function bounded(ms: number, work: () => Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work(), late]);
-  clearTimeout(timer);
 }

@@ -1,6 +1,6 @@
 import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
-import { pause } from "#platform/pause.ts";
+import { pause } from "#platform/waiting.ts";
 import type { Postmaster } from "./postmaster.ts";
 
 /** Back-off before each attempt to restart PostgreSQL, milliseconds. After the last one, it stays down. */

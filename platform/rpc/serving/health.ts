@@ -6,8 +6,8 @@ import {
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail, invalidField } from "#platform/errors.ts";
-import { pause } from "#platform/pause.ts";
 import { type Served, serve } from "#platform/rpc/served.ts";
+import { pause } from "#platform/waiting.ts";
 
 /** How often Watch polls the status. */
 const POLL_INTERVAL_MS = 1_000;
