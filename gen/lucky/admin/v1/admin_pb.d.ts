@@ -791,6 +791,13 @@ export enum AuditAction {
    * @generated from enum value: AUDIT_ACTION_ACCOUNT_DELETED = 8;
    */
   ACCOUNT_DELETED = 8,
+
+  /**
+   * ReplayFailedBatches of OperationsService.
+   *
+   * @generated from enum value: AUDIT_ACTION_BATCHES_REPLAYED = 9;
+   */
+  BATCHES_REPLAYED = 9,
 }
 
 /**

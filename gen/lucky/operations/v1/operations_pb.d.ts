@@ -201,6 +201,673 @@ export declare type SettingsFile = Message<"lucky.operations.v1.SettingsFile"> &
 export declare const SettingsFileSchema: GenMessage<SettingsFile>;
 
 /**
+ * Request of TraceMessage.
+ *
+ * @generated from message lucky.operations.v1.TraceMessageRequest
+ */
+export declare type TraceMessageRequest = Message<"lucky.operations.v1.TraceMessageRequest"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: int64 conversation_id = 1 [jstype = JS_STRING];
+   */
+  conversationId: string;
+
+  /**
+   * Position of the entry in it.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message lucky.operations.v1.TraceMessageRequest.
+ * Use `create(TraceMessageRequestSchema)` to create a new message.
+ */
+export declare const TraceMessageRequestSchema: GenMessage<TraceMessageRequest>;
+
+/**
+ * Response of TraceMessage.
+ *
+ * @generated from message lucky.operations.v1.TraceMessageResponse
+ */
+export declare type TraceMessageResponse = Message<"lucky.operations.v1.TraceMessageResponse"> & {
+  /**
+   * The entry; absent when the log lacks it although it has later ones: the log is damaged.
+   *
+   * @generated from field: lucky.operations.v1.TracedEntry entry = 1;
+   */
+  entry?: TracedEntry | undefined;
+
+  /**
+   * Where its publication to the bus stands.
+   *
+   * @generated from field: lucky.operations.v1.Publication publication = 2;
+   */
+  publication?: Publication | undefined;
+
+  /**
+   * Members who may see the entry, its sender included.
+   *
+   * @generated from field: int32 member_count = 3;
+   */
+  memberCount: number;
+
+  /**
+   * Those whose delivered cursor has reached the entry: a device of theirs acknowledged it.
+   *
+   * @generated from field: int32 delivered_count = 4;
+   */
+  deliveredCount: number;
+
+  /**
+   * Those whose read cursor has reached it.
+   *
+   * @generated from field: int32 read_count = 5;
+   */
+  readCount: number;
+
+  /**
+   * At most 200 of these members, those first who have acknowledged least. Lucky stores no time of an
+   * acknowledgement.
+   *
+   * @generated from field: repeated lucky.operations.v1.MemberCursors members = 6;
+   */
+  members: MemberCursors[];
+
+  /**
+   * The connect instances, ordered by id.
+   *
+   * @generated from field: repeated lucky.operations.v1.InstanceDeliveries instances = 7;
+   */
+  instances: InstanceDeliveries[];
+};
+
+/**
+ * Describes the message lucky.operations.v1.TraceMessageResponse.
+ * Use `create(TraceMessageResponseSchema)` to create a new message.
+ */
+export declare const TraceMessageResponseSchema: GenMessage<TraceMessageResponse>;
+
+/**
+ * An entry without its content.
+ *
+ * @generated from message lucky.operations.v1.TracedEntry
+ */
+export declare type TracedEntry = Message<"lucky.operations.v1.TracedEntry"> & {
+  /**
+   * Id of the message.
+   *
+   * @generated from field: int64 message_id = 1 [jstype = JS_STRING];
+   */
+  messageId: string;
+
+  /**
+   * Its sender; 0 for an entry of the server. The device of the sender is not stored.
+   *
+   * @generated from field: int64 sender_id = 2 [jstype = JS_STRING];
+   */
+  senderId: string;
+
+  /**
+   * Key of the send, given by the device; empty for an entry of the server.
+   *
+   * @generated from field: string client_message_id = 3;
+   */
+  clientMessageId: string;
+
+  /**
+   * Name of its kind, the field of lucky.message.v1.Content such as "text"; empty for a kind of a later
+   * version.
+   *
+   * @generated from field: string kind = 4;
+   */
+  kind: string;
+
+  /**
+   * Stored size, bytes.
+   *
+   * @generated from field: int32 bytes = 5;
+   */
+  bytes: number;
+
+  /**
+   * When server accepted it, milliseconds since the Unix epoch. Its commit follows within the time of one
+   * statement, and is not stored.
+   *
+   * @generated from field: int64 accepted_at_ms = 6;
+   */
+  acceptedAtMs: bigint;
+
+  /**
+   * Number of its database, from 1, in the order of LUCKY_POSTGRES_LOG_URLS.
+   *
+   * @generated from field: int32 database = 7;
+   */
+  database: number;
+};
+
+/**
+ * Describes the message lucky.operations.v1.TracedEntry.
+ * Use `create(TracedEntrySchema)` to create a new message.
+ */
+export declare const TracedEntrySchema: GenMessage<TracedEntry>;
+
+/**
+ * The publication of an entry.
+ *
+ * @generated from message lucky.operations.v1.Publication
+ */
+export declare type Publication = Message<"lucky.operations.v1.Publication"> & {
+  /**
+   * Its state.
+   *
+   * @generated from field: lucky.operations.v1.PublicationState state = 1;
+   */
+  state: PublicationState;
+
+  /**
+   * The batch, while it waits or has failed; 0 otherwise.
+   *
+   * @generated from field: int64 batch_id = 2 [jstype = JS_STRING];
+   */
+  batchId: string;
+
+  /**
+   * Attempts so far after the first one, while it waits or has failed.
+   *
+   * @generated from field: int32 attempts = 3;
+   */
+  attempts: number;
+
+  /**
+   * When server tries next if the bus has not confirmed it, milliseconds since the Unix epoch; 0 when it
+   * does not wait.
+   *
+   * @generated from field: int64 next_attempt_at_ms = 4;
+   */
+  nextAttemptAtMs: bigint;
+
+  /**
+   * Why the last attempt failed, for people; empty when the batch has not failed.
+   *
+   * @generated from field: string failure = 5;
+   */
+  failure: string;
+};
+
+/**
+ * Describes the message lucky.operations.v1.Publication.
+ * Use `create(PublicationSchema)` to create a new message.
+ */
+export declare const PublicationSchema: GenMessage<Publication>;
+
+/**
+ * The cursors of a member.
+ *
+ * @generated from message lucky.operations.v1.MemberCursors
+ */
+export declare type MemberCursors = Message<"lucky.operations.v1.MemberCursors"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
+   */
+  userId: string;
+
+  /**
+   * The user has every entry up to here.
+   *
+   * @generated from field: int64 delivered_sequence = 2;
+   */
+  deliveredSequence: bigint;
+
+  /**
+   * The user has read every entry up to here.
+   *
+   * @generated from field: int64 read_sequence = 3;
+   */
+  readSequence: bigint;
+};
+
+/**
+ * Describes the message lucky.operations.v1.MemberCursors.
+ * Use `create(MemberCursorsSchema)` to create a new message.
+ */
+export declare const MemberCursorsSchema: GenMessage<MemberCursors>;
+
+/**
+ * What a connect instance holds of the deliveries of an entry.
+ *
+ * @generated from message lucky.operations.v1.InstanceDeliveries
+ */
+export declare type InstanceDeliveries = Message<"lucky.operations.v1.InstanceDeliveries"> & {
+  /**
+   * Id of the instance.
+   *
+   * @generated from field: string instance_id = 1;
+   */
+  instanceId: string;
+
+  /**
+   * Why the instance did not answer, for people. Empty when it did; otherwise the fields below are empty.
+   *
+   * @generated from field: string failure = 2;
+   */
+  failure: string;
+
+  /**
+   * Sessions on it whose users may see the entry.
+   *
+   * @generated from field: int32 session_count = 3;
+   */
+  sessionCount: number;
+
+  /**
+   * At most 100 of these sessions, those first that have not acknowledged the entry.
+   *
+   * @generated from field: repeated lucky.operations.v1.SessionDelivery sessions = 4;
+   */
+  sessions: SessionDelivery[];
+};
+
+/**
+ * Describes the message lucky.operations.v1.InstanceDeliveries.
+ * Use `create(InstanceDeliveriesSchema)` to create a new message.
+ */
+export declare const InstanceDeliveriesSchema: GenMessage<InstanceDeliveries>;
+
+/**
+ * The delivery of an entry to a session.
+ *
+ * @generated from message lucky.operations.v1.SessionDelivery
+ */
+export declare type SessionDelivery = Message<"lucky.operations.v1.SessionDelivery"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
+   */
+  userId: string;
+
+  /**
+   * The device.
+   *
+   * @generated from field: string device_id = 2;
+   */
+  deviceId: string;
+
+  /**
+   * The session.
+   *
+   * @generated from field: string session_id = 3;
+   */
+  sessionId: string;
+
+  /**
+   * State of the delivery.
+   *
+   * @generated from field: lucky.operations.v1.DeliveryState state = 4;
+   */
+  state: DeliveryState;
+
+  /**
+   * The device has acknowledged every entry up to here; 0 for none.
+   *
+   * @generated from field: int64 acknowledged_sequence = 5;
+   */
+  acknowledgedSequence: bigint;
+
+  /**
+   * Redeliveries since the device last acknowledged a new entry.
+   *
+   * @generated from field: int32 redeliveries = 6;
+   */
+  redeliveries: number;
+};
+
+/**
+ * Describes the message lucky.operations.v1.SessionDelivery.
+ * Use `create(SessionDeliverySchema)` to create a new message.
+ */
+export declare const SessionDeliverySchema: GenMessage<SessionDelivery>;
+
+/**
+ * Request of ListFailedBatches.
+ *
+ * @generated from message lucky.operations.v1.ListFailedBatchesRequest
+ */
+export declare type ListFailedBatchesRequest = Message<"lucky.operations.v1.ListFailedBatchesRequest"> & {
+  /**
+   * Page size, 1 to 200; 0 means 50.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message lucky.operations.v1.ListFailedBatchesRequest.
+ * Use `create(ListFailedBatchesRequestSchema)` to create a new message.
+ */
+export declare const ListFailedBatchesRequestSchema: GenMessage<ListFailedBatchesRequest>;
+
+/**
+ * Response of ListFailedBatches.
+ *
+ * @generated from message lucky.operations.v1.ListFailedBatchesResponse
+ */
+export declare type ListFailedBatchesResponse = Message<"lucky.operations.v1.ListFailedBatchesResponse"> & {
+  /**
+   * The batches, in ascending order of their ids.
+   *
+   * @generated from field: repeated lucky.operations.v1.FailedBatch batches = 1;
+   */
+  batches: FailedBatch[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Numbers of databases that could not be read, see TracedEntry.
+   *
+   * @generated from field: repeated int32 unreachable_databases = 3;
+   */
+  unreachableDatabases: number[];
+};
+
+/**
+ * Describes the message lucky.operations.v1.ListFailedBatchesResponse.
+ * Use `create(ListFailedBatchesResponseSchema)` to create a new message.
+ */
+export declare const ListFailedBatchesResponseSchema: GenMessage<ListFailedBatchesResponse>;
+
+/**
+ * A batch of committed entries that was given up.
+ *
+ * @generated from message lucky.operations.v1.FailedBatch
+ */
+export declare type FailedBatch = Message<"lucky.operations.v1.FailedBatch"> & {
+  /**
+   * Id of the batch, for ReplayFailedBatches. A move of buckets gives it another one.
+   *
+   * @generated from field: int64 batch_id = 1 [jstype = JS_STRING];
+   */
+  batchId: string;
+
+  /**
+   * Number of its database, see TracedEntry.
+   *
+   * @generated from field: int32 database = 2;
+   */
+  database: number;
+
+  /**
+   * When it was committed, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 created_at_ms = 3;
+   */
+  createdAtMs: bigint;
+
+  /**
+   * When it was given up, milliseconds since the Unix epoch; 0: not known, by an earlier version.
+   *
+   * @generated from field: int64 failed_at_ms = 4;
+   */
+  failedAtMs: bigint;
+
+  /**
+   * Attempts to publish it.
+   *
+   * @generated from field: int32 attempts = 5;
+   */
+  attempts: number;
+
+  /**
+   * Why the last attempt failed, for people, at most 512 bytes; empty: not known, by an earlier version.
+   *
+   * @generated from field: string failure = 6;
+   */
+  failure: string;
+
+  /**
+   * Number of its conversations.
+   *
+   * @generated from field: int32 conversation_count = 7;
+   */
+  conversationCount: number;
+
+  /**
+   * Number of its entries.
+   *
+   * @generated from field: int32 entry_count = 8;
+   */
+  entryCount: number;
+
+  /**
+   * At most 20 of its conversations.
+   *
+   * @generated from field: repeated lucky.operations.v1.EntryRange ranges = 9;
+   */
+  ranges: EntryRange[];
+};
+
+/**
+ * Describes the message lucky.operations.v1.FailedBatch.
+ * Use `create(FailedBatchSchema)` to create a new message.
+ */
+export declare const FailedBatchSchema: GenMessage<FailedBatch>;
+
+/**
+ * Entries of one conversation.
+ *
+ * @generated from message lucky.operations.v1.EntryRange
+ */
+export declare type EntryRange = Message<"lucky.operations.v1.EntryRange"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: int64 conversation_id = 1 [jstype = JS_STRING];
+   */
+  conversationId: string;
+
+  /**
+   * The first of the entries; 0: not known.
+   *
+   * @generated from field: int64 first_sequence = 2;
+   */
+  firstSequence: bigint;
+
+  /**
+   * The last of them.
+   *
+   * @generated from field: int64 last_sequence = 3;
+   */
+  lastSequence: bigint;
+};
+
+/**
+ * Describes the message lucky.operations.v1.EntryRange.
+ * Use `create(EntryRangeSchema)` to create a new message.
+ */
+export declare const EntryRangeSchema: GenMessage<EntryRange>;
+
+/**
+ * Request of ReplayFailedBatches.
+ *
+ * @generated from message lucky.operations.v1.ReplayFailedBatchesRequest
+ */
+export declare type ReplayFailedBatchesRequest = Message<"lucky.operations.v1.ReplayFailedBatchesRequest"> & {
+  /**
+   * The batches, at most 200. Empty: all failed batches.
+   *
+   * @generated from field: repeated int64 batch_ids = 1 [jstype = JS_STRING];
+   */
+  batchIds: string[];
+
+  /**
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message lucky.operations.v1.ReplayFailedBatchesRequest.
+ * Use `create(ReplayFailedBatchesRequestSchema)` to create a new message.
+ */
+export declare const ReplayFailedBatchesRequestSchema: GenMessage<ReplayFailedBatchesRequest>;
+
+/**
+ * Response of ReplayFailedBatches.
+ *
+ * @generated from message lucky.operations.v1.ReplayFailedBatchesResponse
+ */
+export declare type ReplayFailedBatchesResponse = Message<"lucky.operations.v1.ReplayFailedBatchesResponse"> & {
+  /**
+   * Number of batches that are published again.
+   *
+   * @generated from field: int32 replayed = 1;
+   */
+  replayed: number;
+};
+
+/**
+ * Describes the message lucky.operations.v1.ReplayFailedBatchesResponse.
+ * Use `create(ReplayFailedBatchesResponseSchema)` to create a new message.
+ */
+export declare const ReplayFailedBatchesResponseSchema: GenMessage<ReplayFailedBatchesResponse>;
+
+/**
+ * Request of ListDeadLetters.
+ *
+ * @generated from message lucky.operations.v1.ListDeadLettersRequest
+ */
+export declare type ListDeadLettersRequest = Message<"lucky.operations.v1.ListDeadLettersRequest"> & {
+  /**
+   * Page size, 1 to 200; 0 means 50.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message lucky.operations.v1.ListDeadLettersRequest.
+ * Use `create(ListDeadLettersRequestSchema)` to create a new message.
+ */
+export declare const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersRequest>;
+
+/**
+ * Response of ListDeadLetters.
+ *
+ * @generated from message lucky.operations.v1.ListDeadLettersResponse
+ */
+export declare type ListDeadLettersResponse = Message<"lucky.operations.v1.ListDeadLettersResponse"> & {
+  /**
+   * The dead letters, newest first.
+   *
+   * @generated from field: repeated lucky.operations.v1.DeadLetter letters = 1;
+   */
+  letters: DeadLetter[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Numbers of databases that could not be read, see TracedEntry.
+   *
+   * @generated from field: repeated int32 unreachable_databases = 3;
+   */
+  unreachableDatabases: number[];
+};
+
+/**
+ * Describes the message lucky.operations.v1.ListDeadLettersResponse.
+ * Use `create(ListDeadLettersResponseSchema)` to create a new message.
+ */
+export declare const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse>;
+
+/**
+ * An envelope that the bus moved to its dead letters.
+ *
+ * @generated from message lucky.operations.v1.DeadLetter
+ */
+export declare type DeadLetter = Message<"lucky.operations.v1.DeadLetter"> & {
+  /**
+   * When connect took it from the dead letters, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 at_ms = 1;
+   */
+  atMs: bigint;
+
+  /**
+   * The queue that it comes from: the id of its instance.
+   *
+   * @generated from field: string queue = 2;
+   */
+  queue: string;
+
+  /**
+   * Reason in the words of the bus, such as "rejected", "maxlen" or "expired".
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Its size.
+   *
+   * @generated from field: int32 bytes = 4;
+   */
+  bytes: number;
+
+  /**
+   * Number of conversations with entries in it.
+   *
+   * @generated from field: int32 conversation_count = 5;
+   */
+  conversationCount: number;
+
+  /**
+   * At most 20 of these conversations.
+   *
+   * @generated from field: repeated lucky.operations.v1.EntryRange ranges = 6;
+   */
+  ranges: EntryRange[];
+};
+
+/**
+ * Describes the message lucky.operations.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export declare const DeadLetterSchema: GenMessage<DeadLetter>;
+
+/**
  * Where the value of a setting comes from.
  *
  * @generated from enum lucky.operations.v1.SettingSource
@@ -248,7 +915,110 @@ export enum SettingSource {
 export declare const SettingSourceSchema: GenEnum<SettingSource>;
 
 /**
- * Answers questions about the processes of an installation.
+ * Where the publication of an entry stands.
+ *
+ * @generated from enum lucky.operations.v1.PublicationState
+ */
+export enum PublicationState {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: PUBLICATION_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Committed, and not confirmed by the bus for every instance concerned: server publishes it, or waits
+   * for its next attempt.
+   *
+   * @generated from enum value: PUBLICATION_STATE_WAITING = 1;
+   */
+  WAITING = 1,
+
+  /**
+   * Given up: see ListFailedBatches.
+   *
+   * @generated from enum value: PUBLICATION_STATE_FAILED = 2;
+   */
+  FAILED = 2,
+
+  /**
+   * Confirmed by the bus in the last few minutes, or given up and no longer among the failed batches.
+   *
+   * @generated from enum value: PUBLICATION_STATE_CONFIRMED_RECENTLY = 3;
+   */
+  CONFIRMED_RECENTLY = 3,
+
+  /**
+   * Confirmed by the bus some minutes ago or earlier. The time is not known any more.
+   *
+   * @generated from enum value: PUBLICATION_STATE_CONFIRMED = 4;
+   */
+  CONFIRMED = 4,
+}
+
+/**
+ * Describes the enum lucky.operations.v1.PublicationState.
+ */
+export declare const PublicationStateSchema: GenEnum<PublicationState>;
+
+/**
+ * State of the delivery of an entry to a session.
+ *
+ * @generated from enum lucky.operations.v1.DeliveryState
+ */
+export enum DeliveryState {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: DELIVERY_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The session holds nothing about the conversation: nothing was delivered to it since it opened, or it
+   * does not know any more.
+   *
+   * @generated from enum value: DELIVERY_STATE_UNKNOWN = 1;
+   */
+  UNKNOWN = 1,
+
+  /**
+   * Sent to the socket; the device has not acknowledged it.
+   *
+   * @generated from enum value: DELIVERY_STATE_SENT = 2;
+   */
+  SENT = 2,
+
+  /**
+   * Acknowledged by the device, or older than the session.
+   *
+   * @generated from enum value: DELIVERY_STATE_ACKNOWLEDGED = 3;
+   */
+  ACKNOWLEDGED = 3,
+
+  /**
+   * Not sent: it did not reach the instance yet, or the socket was full. The sweep sends SyncRequired.
+   *
+   * @generated from enum value: DELIVERY_STATE_NOT_SENT = 4;
+   */
+  NOT_SENT = 4,
+
+  /**
+   * Redelivered without an acknowledgement until the last attempt; the device was told to sync.
+   *
+   * @generated from enum value: DELIVERY_STATE_BEHIND = 5;
+   */
+  BEHIND = 5,
+}
+
+/**
+ * Describes the enum lucky.operations.v1.DeliveryState.
+ */
+export declare const DeliveryStateSchema: GenEnum<DeliveryState>;
+
+/**
+ * Answers questions about the processes of an installation and about the way of its messages.
  *
  * @generated from service lucky.operations.v1.OperationsService
  */
@@ -264,6 +1034,58 @@ export declare const OperationsService: GenService<{
     methodKind: "unary";
     input: typeof GetSettingsRequestSchema;
     output: typeof GetSettingsResponseSchema;
+  },
+  /**
+   * Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
+   * cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
+   * for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
+   * seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+   * after the last one, or with UNAVAILABLE.
+   *
+   * @generated from rpc lucky.operations.v1.OperationsService.TraceMessage
+   */
+  traceMessage: {
+    methodKind: "unary";
+    input: typeof TraceMessageRequestSchema;
+    output: typeof TraceMessageResponseSchema;
+  },
+  /**
+   * Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
+   * publish them, in ascending order of their ids. Their entries are in the log, and devices get them
+   * by sync. Pages of at most 200. Databases that cannot be reached are listed.
+   *
+   * @generated from rpc lucky.operations.v1.OperationsService.ListFailedBatches
+   */
+  listFailedBatches: {
+    methodKind: "unary";
+    input: typeof ListFailedBatchesRequestSchema;
+    output: typeof ListFailedBatchesResponseSchema;
+  },
+  /**
+   * Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+   * no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
+   * with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
+   * the batches may be replayed.
+   *
+   * @generated from rpc lucky.operations.v1.OperationsService.ReplayFailedBatches
+   */
+  replayFailedBatches: {
+    methodKind: "unary";
+    input: typeof ReplayFailedBatchesRequestSchema;
+    output: typeof ReplayFailedBatchesResponseSchema;
+  },
+  /**
+   * Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+   * that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
+   * keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
+   * listed.
+   *
+   * @generated from rpc lucky.operations.v1.OperationsService.ListDeadLetters
+   */
+  listDeadLetters: {
+    methodKind: "unary";
+    input: typeof ListDeadLettersRequestSchema;
+    output: typeof ListDeadLettersResponseSchema;
   },
 }>;
 

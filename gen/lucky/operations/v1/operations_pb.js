@@ -13,7 +13,7 @@ import { file_lucky_options_v1_options } from "../../options/v1/options_pb.js";
  * Describes the file lucky/operations/v1/operations.proto.
  */
 export const file_lucky_operations_v1_operations = /*@__PURE__*/
-  fileDesc("CiRsdWNreS9vcGVyYXRpb25zL3YxL29wZXJhdGlvbnMucHJvdG8SE2x1Y2t5Lm9wZXJhdGlvbnMudjEibQoSR2V0U2V0dGluZ3NSZXF1ZXN0EjgKB3NlcnZpY2UYASABKAlCJ7pIJHIiMiBeKGF1dGh8Y29ubmVjdHxnYXRld2F5fHNlcnZlcik/JBIdCgtpbnN0YW5jZV9pZBgCIAEoCUIIukgFcgMYgAIiTgoTR2V0U2V0dGluZ3NSZXNwb25zZRI3Cglwcm9jZXNzZXMYASADKAsyJC5sdWNreS5vcGVyYXRpb25zLnYxLlByb2Nlc3NTZXR0aW5ncyKpAQoPUHJvY2Vzc1NldHRpbmdzEg8KB3NlcnZpY2UYASABKAkSEwoLaW5zdGFuY2VfaWQYAiABKAkSDwoHZmFpbHVyZRgDIAEoCRIuCghzZXR0aW5ncxgEIAMoCzIcLmx1Y2t5Lm9wZXJhdGlvbnMudjEuU2V0dGluZxIvCgRmaWxlGAUgASgLMiEubHVja3kub3BlcmF0aW9ucy52MS5TZXR0aW5nc0ZpbGUiegoHU2V0dGluZxIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJEgwKBGxpdmUYAyABKAgSMgoGc291cmNlGAQgASgOMiIubHVja3kub3BlcmF0aW9ucy52MS5TZXR0aW5nU291cmNlEhAKCGxvY2F0aW9uGAUgASgJIlcKDFNldHRpbmdzRmlsZRIMCgRwYXRoGAEgASgJEhIKCnJlYWRfYXRfbXMYAiABKAMSFQoNcmVmdXNlZF9hdF9tcxgDIAEoAxIOCgZmYXVsdHMYBCADKAkqpAEKDVNldHRpbmdTb3VyY2USHgoaU0VUVElOR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIaChZTRVRUSU5HX1NPVVJDRV9ERUZBVUxUEAESHgoaU0VUVElOR19TT1VSQ0VfRU5WSVJPTk1FTlQQAhIXChNTRVRUSU5HX1NPVVJDRV9GSUxFEAMSHgoaU0VUVElOR19TT1VSQ0VfU0VDUkVUX0ZJTEUQBDKFAQoRT3BlcmF0aW9uc1NlcnZpY2USagoLR2V0U2V0dGluZ3MSJy5sdWNreS5vcGVyYXRpb25zLnYxLkdldFNldHRpbmdzUmVxdWVzdBooLmx1Y2t5Lm9wZXJhdGlvbnMudjEuR2V0U2V0dGluZ3NSZXNwb25zZSIIiLUYBZC1GAEaBJi1GAJCfAoWaW0ubHVja3kub3BlcmF0aW9ucy52MUIPT3BlcmF0aW9uc1Byb3RvUAFaSWdpdGh1Yi5jb20vbHVja3ktaW0vbHVja3kvY2xpZW50cy9nby9nZW4vbHVja3kvb3BlcmF0aW9ucy92MTtvcGVyYXRpb25zdjGiAgNMS1liBnByb3RvMw", [file_buf_validate_validate, file_lucky_options_v1_options]);
+  fileDesc("CiRsdWNreS9vcGVyYXRpb25zL3YxL29wZXJhdGlvbnMucHJvdG8SE2x1Y2t5Lm9wZXJhdGlvbnMudjEibQoSR2V0U2V0dGluZ3NSZXF1ZXN0EjgKB3NlcnZpY2UYASABKAlCJ7pIJHIiMiBeKGF1dGh8Y29ubmVjdHxnYXRld2F5fHNlcnZlcik/JBIdCgtpbnN0YW5jZV9pZBgCIAEoCUIIukgFcgMYgAIiTgoTR2V0U2V0dGluZ3NSZXNwb25zZRI3Cglwcm9jZXNzZXMYASADKAsyJC5sdWNreS5vcGVyYXRpb25zLnYxLlByb2Nlc3NTZXR0aW5ncyKpAQoPUHJvY2Vzc1NldHRpbmdzEg8KB3NlcnZpY2UYASABKAkSEwoLaW5zdGFuY2VfaWQYAiABKAkSDwoHZmFpbHVyZRgDIAEoCRIuCghzZXR0aW5ncxgEIAMoCzIcLmx1Y2t5Lm9wZXJhdGlvbnMudjEuU2V0dGluZxIvCgRmaWxlGAUgASgLMiEubHVja3kub3BlcmF0aW9ucy52MS5TZXR0aW5nc0ZpbGUiegoHU2V0dGluZxIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJEgwKBGxpdmUYAyABKAgSMgoGc291cmNlGAQgASgOMiIubHVja3kub3BlcmF0aW9ucy52MS5TZXR0aW5nU291cmNlEhAKCGxvY2F0aW9uGAUgASgJIlcKDFNldHRpbmdzRmlsZRIMCgRwYXRoGAEgASgJEhIKCnJlYWRfYXRfbXMYAiABKAMSFQoNcmVmdXNlZF9hdF9tcxgDIAEoAxIOCgZmYXVsdHMYBCADKAkiVAoTVHJhY2VNZXNzYWdlUmVxdWVzdBIiCg9jb252ZXJzYXRpb25faWQYASABKANCCTABukgEIgIgABIZCghzZXF1ZW5jZRgCIAEoA0IHukgEIgIgACKyAgoUVHJhY2VNZXNzYWdlUmVzcG9uc2USLwoFZW50cnkYASABKAsyIC5sdWNreS5vcGVyYXRpb25zLnYxLlRyYWNlZEVudHJ5EjUKC3B1YmxpY2F0aW9uGAIgASgLMiAubHVja3kub3BlcmF0aW9ucy52MS5QdWJsaWNhdGlvbhIUCgxtZW1iZXJfY291bnQYAyABKAUSFwoPZGVsaXZlcmVkX2NvdW50GAQgASgFEhIKCnJlYWRfY291bnQYBSABKAUSMwoHbWVtYmVycxgGIAMoCzIiLmx1Y2t5Lm9wZXJhdGlvbnMudjEuTWVtYmVyQ3Vyc29ycxI6CglpbnN0YW5jZXMYByADKAsyJy5sdWNreS5vcGVyYXRpb25zLnYxLkluc3RhbmNlRGVsaXZlcmllcyKeAQoLVHJhY2VkRW50cnkSFgoKbWVzc2FnZV9pZBgBIAEoA0ICMAESFQoJc2VuZGVyX2lkGAIgASgDQgIwARIZChFjbGllbnRfbWVzc2FnZV9pZBgDIAEoCRIMCgRraW5kGAQgASgJEg0KBWJ5dGVzGAUgASgFEhYKDmFjY2VwdGVkX2F0X21zGAYgASgDEhAKCGRhdGFiYXNlGAcgASgFIpgBCgtQdWJsaWNhdGlvbhI0CgVzdGF0ZRgBIAEoDjIlLmx1Y2t5Lm9wZXJhdGlvbnMudjEuUHVibGljYXRpb25TdGF0ZRIUCghiYXRjaF9pZBgCIAEoA0ICMAESEAoIYXR0ZW1wdHMYAyABKAUSGgoSbmV4dF9hdHRlbXB0X2F0X21zGAQgASgDEg8KB2ZhaWx1cmUYBSABKAkiVwoNTWVtYmVyQ3Vyc29ycxITCgd1c2VyX2lkGAEgASgDQgIwARIaChJkZWxpdmVyZWRfc2VxdWVuY2UYAiABKAMSFQoNcmVhZF9zZXF1ZW5jZRgDIAEoAyKJAQoSSW5zdGFuY2VEZWxpdmVyaWVzEhMKC2luc3RhbmNlX2lkGAEgASgJEg8KB2ZhaWx1cmUYAiABKAkSFQoNc2Vzc2lvbl9jb3VudBgDIAEoBRI2CghzZXNzaW9ucxgEIAMoCzIkLmx1Y2t5Lm9wZXJhdGlvbnMudjEuU2Vzc2lvbkRlbGl2ZXJ5IrUBCg9TZXNzaW9uRGVsaXZlcnkSEwoHdXNlcl9pZBgBIAEoA0ICMAESEQoJZGV2aWNlX2lkGAIgASgJEhIKCnNlc3Npb25faWQYAyABKAkSMQoFc3RhdGUYBCABKA4yIi5sdWNreS5vcGVyYXRpb25zLnYxLkRlbGl2ZXJ5U3RhdGUSHQoVYWNrbm93bGVkZ2VkX3NlcXVlbmNlGAUgASgDEhQKDHJlZGVsaXZlcmllcxgGIAEoBSJXChhMaXN0RmFpbGVkQmF0Y2hlc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjIASgAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAEIoYBChlMaXN0RmFpbGVkQmF0Y2hlc1Jlc3BvbnNlEjEKB2JhdGNoZXMYASADKAsyIC5sdWNreS5vcGVyYXRpb25zLnYxLkZhaWxlZEJhdGNoEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIdChV1bnJlYWNoYWJsZV9kYXRhYmFzZXMYAyADKAUi5wEKC0ZhaWxlZEJhdGNoEhQKCGJhdGNoX2lkGAEgASgDQgIwARIQCghkYXRhYmFzZRgCIAEoBRIVCg1jcmVhdGVkX2F0X21zGAMgASgDEhQKDGZhaWxlZF9hdF9tcxgEIAEoAxIQCghhdHRlbXB0cxgFIAEoBRIPCgdmYWlsdXJlGAYgASgJEhoKEmNvbnZlcnNhdGlvbl9jb3VudBgHIAEoBRITCgtlbnRyeV9jb3VudBgIIAEoBRIvCgZyYW5nZXMYCSADKAsyHy5sdWNreS5vcGVyYXRpb25zLnYxLkVudHJ5UmFuZ2UiWAoKRW50cnlSYW5nZRIbCg9jb252ZXJzYXRpb25faWQYASABKANCAjABEhYKDmZpcnN0X3NlcXVlbmNlGAIgASgDEhUKDWxhc3Rfc2VxdWVuY2UYAyABKAMiXgoaUmVwbGF5RmFpbGVkQmF0Y2hlc1JlcXVlc3QSIgoJYmF0Y2hfaWRzGAEgAygDQg8wAbpIBpIBAxDIAaC1GDISHAoGcmVhc29uGAIgASgJQgy6SAVyAxiAAsC1GAEiLwobUmVwbGF5RmFpbGVkQmF0Y2hlc1Jlc3BvbnNlEhAKCHJlcGxheWVkGAEgASgFIlUKFkxpc3REZWFkTGV0dGVyc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjIASgAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAEIoMBChdMaXN0RGVhZExldHRlcnNSZXNwb25zZRIwCgdsZXR0ZXJzGAEgAygLMh8ubHVja3kub3BlcmF0aW9ucy52MS5EZWFkTGV0dGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIdChV1bnJlYWNoYWJsZV9kYXRhYmFzZXMYAyADKAUilgEKCkRlYWRMZXR0ZXISDQoFYXRfbXMYASABKAMSDQoFcXVldWUYAiABKAkSDgoGcmVhc29uGAMgASgJEg0KBWJ5dGVzGAQgASgFEhoKEmNvbnZlcnNhdGlvbl9jb3VudBgFIAEoBRIvCgZyYW5nZXMYBiADKAsyHy5sdWNreS5vcGVyYXRpb25zLnYxLkVudHJ5UmFuZ2UqpAEKDVNldHRpbmdTb3VyY2USHgoaU0VUVElOR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIaChZTRVRUSU5HX1NPVVJDRV9ERUZBVUxUEAESHgoaU0VUVElOR19TT1VSQ0VfRU5WSVJPTk1FTlQQAhIXChNTRVRUSU5HX1NPVVJDRV9GSUxFEAMSHgoaU0VUVElOR19TT1VSQ0VfU0VDUkVUX0ZJTEUQBCq9AQoQUHVibGljYXRpb25TdGF0ZRIhCh1QVUJMSUNBVElPTl9TVEFURV9VTlNQRUNJRklFRBAAEh0KGVBVQkxJQ0FUSU9OX1NUQVRFX1dBSVRJTkcQARIcChhQVUJMSUNBVElPTl9TVEFURV9GQUlMRUQQAhIoCiRQVUJMSUNBVElPTl9TVEFURV9DT05GSVJNRURfUkVDRU5UTFkQAxIfChtQVUJMSUNBVElPTl9TVEFURV9DT05GSVJNRUQQBCq9AQoNRGVsaXZlcnlTdGF0ZRIeChpERUxJVkVSWV9TVEFURV9VTlNQRUNJRklFRBAAEhoKFkRFTElWRVJZX1NUQVRFX1VOS05PV04QARIXChNERUxJVkVSWV9TVEFURV9TRU5UEAISHwobREVMSVZFUllfU1RBVEVfQUNLTk9XTEVER0VEEAMSGwoXREVMSVZFUllfU1RBVEVfTk9UX1NFTlQQBBIZChVERUxJVkVSWV9TVEFURV9CRUhJTkQQBTLvBAoRT3BlcmF0aW9uc1NlcnZpY2USagoLR2V0U2V0dGluZ3MSJy5sdWNreS5vcGVyYXRpb25zLnYxLkdldFNldHRpbmdzUmVxdWVzdBooLmx1Y2t5Lm9wZXJhdGlvbnMudjEuR2V0U2V0dGluZ3NSZXNwb25zZSIIiLUYBZC1GAESbQoMVHJhY2VNZXNzYWdlEigubHVja3kub3BlcmF0aW9ucy52MS5UcmFjZU1lc3NhZ2VSZXF1ZXN0GikubHVja3kub3BlcmF0aW9ucy52MS5UcmFjZU1lc3NhZ2VSZXNwb25zZSIIiLUYBZC1GAESfAoRTGlzdEZhaWxlZEJhdGNoZXMSLS5sdWNreS5vcGVyYXRpb25zLnYxLkxpc3RGYWlsZWRCYXRjaGVzUmVxdWVzdBouLmx1Y2t5Lm9wZXJhdGlvbnMudjEuTGlzdEZhaWxlZEJhdGNoZXNSZXNwb25zZSIIiLUYBZC1GAESggEKE1JlcGxheUZhaWxlZEJhdGNoZXMSLy5sdWNreS5vcGVyYXRpb25zLnYxLlJlcGxheUZhaWxlZEJhdGNoZXNSZXF1ZXN0GjAubHVja3kub3BlcmF0aW9ucy52MS5SZXBsYXlGYWlsZWRCYXRjaGVzUmVzcG9uc2UiCIi1GAWQtRgCEnYKD0xpc3REZWFkTGV0dGVycxIrLmx1Y2t5Lm9wZXJhdGlvbnMudjEuTGlzdERlYWRMZXR0ZXJzUmVxdWVzdBosLmx1Y2t5Lm9wZXJhdGlvbnMudjEuTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2UiCIi1GAWQtRgBGgSYtRgCQnwKFmltLmx1Y2t5Lm9wZXJhdGlvbnMudjFCD09wZXJhdGlvbnNQcm90b1ABWklnaXRodWIuY29tL2x1Y2t5LWltL2x1Y2t5L2NsaWVudHMvZ28vZ2VuL2x1Y2t5L29wZXJhdGlvbnMvdjE7b3BlcmF0aW9uc3YxogIDTEtZYgZwcm90bzM", [file_buf_validate_validate, file_lucky_options_v1_options]);
 
 /**
  * Describes the message lucky.operations.v1.GetSettingsRequest.
@@ -51,6 +51,118 @@ export const SettingsFileSchema = /*@__PURE__*/
   messageDesc(file_lucky_operations_v1_operations, 4);
 
 /**
+ * Describes the message lucky.operations.v1.TraceMessageRequest.
+ * Use `create(TraceMessageRequestSchema)` to create a new message.
+ */
+export const TraceMessageRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 5);
+
+/**
+ * Describes the message lucky.operations.v1.TraceMessageResponse.
+ * Use `create(TraceMessageResponseSchema)` to create a new message.
+ */
+export const TraceMessageResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 6);
+
+/**
+ * Describes the message lucky.operations.v1.TracedEntry.
+ * Use `create(TracedEntrySchema)` to create a new message.
+ */
+export const TracedEntrySchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 7);
+
+/**
+ * Describes the message lucky.operations.v1.Publication.
+ * Use `create(PublicationSchema)` to create a new message.
+ */
+export const PublicationSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 8);
+
+/**
+ * Describes the message lucky.operations.v1.MemberCursors.
+ * Use `create(MemberCursorsSchema)` to create a new message.
+ */
+export const MemberCursorsSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 9);
+
+/**
+ * Describes the message lucky.operations.v1.InstanceDeliveries.
+ * Use `create(InstanceDeliveriesSchema)` to create a new message.
+ */
+export const InstanceDeliveriesSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 10);
+
+/**
+ * Describes the message lucky.operations.v1.SessionDelivery.
+ * Use `create(SessionDeliverySchema)` to create a new message.
+ */
+export const SessionDeliverySchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 11);
+
+/**
+ * Describes the message lucky.operations.v1.ListFailedBatchesRequest.
+ * Use `create(ListFailedBatchesRequestSchema)` to create a new message.
+ */
+export const ListFailedBatchesRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 12);
+
+/**
+ * Describes the message lucky.operations.v1.ListFailedBatchesResponse.
+ * Use `create(ListFailedBatchesResponseSchema)` to create a new message.
+ */
+export const ListFailedBatchesResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 13);
+
+/**
+ * Describes the message lucky.operations.v1.FailedBatch.
+ * Use `create(FailedBatchSchema)` to create a new message.
+ */
+export const FailedBatchSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 14);
+
+/**
+ * Describes the message lucky.operations.v1.EntryRange.
+ * Use `create(EntryRangeSchema)` to create a new message.
+ */
+export const EntryRangeSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 15);
+
+/**
+ * Describes the message lucky.operations.v1.ReplayFailedBatchesRequest.
+ * Use `create(ReplayFailedBatchesRequestSchema)` to create a new message.
+ */
+export const ReplayFailedBatchesRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 16);
+
+/**
+ * Describes the message lucky.operations.v1.ReplayFailedBatchesResponse.
+ * Use `create(ReplayFailedBatchesResponseSchema)` to create a new message.
+ */
+export const ReplayFailedBatchesResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 17);
+
+/**
+ * Describes the message lucky.operations.v1.ListDeadLettersRequest.
+ * Use `create(ListDeadLettersRequestSchema)` to create a new message.
+ */
+export const ListDeadLettersRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 18);
+
+/**
+ * Describes the message lucky.operations.v1.ListDeadLettersResponse.
+ * Use `create(ListDeadLettersResponseSchema)` to create a new message.
+ */
+export const ListDeadLettersResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 19);
+
+/**
+ * Describes the message lucky.operations.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export const DeadLetterSchema = /*@__PURE__*/
+  messageDesc(file_lucky_operations_v1_operations, 20);
+
+/**
  * Describes the enum lucky.operations.v1.SettingSource.
  */
 export const SettingSourceSchema = /*@__PURE__*/
@@ -65,7 +177,35 @@ export const SettingSource = /*@__PURE__*/
   tsEnum(SettingSourceSchema);
 
 /**
- * Answers questions about the processes of an installation.
+ * Describes the enum lucky.operations.v1.PublicationState.
+ */
+export const PublicationStateSchema = /*@__PURE__*/
+  enumDesc(file_lucky_operations_v1_operations, 1);
+
+/**
+ * Where the publication of an entry stands.
+ *
+ * @generated from enum lucky.operations.v1.PublicationState
+ */
+export const PublicationState = /*@__PURE__*/
+  tsEnum(PublicationStateSchema);
+
+/**
+ * Describes the enum lucky.operations.v1.DeliveryState.
+ */
+export const DeliveryStateSchema = /*@__PURE__*/
+  enumDesc(file_lucky_operations_v1_operations, 2);
+
+/**
+ * State of the delivery of an entry to a session.
+ *
+ * @generated from enum lucky.operations.v1.DeliveryState
+ */
+export const DeliveryState = /*@__PURE__*/
+  tsEnum(DeliveryStateSchema);
+
+/**
+ * Answers questions about the processes of an installation and about the way of its messages.
  *
  * @generated from service lucky.operations.v1.OperationsService
  */

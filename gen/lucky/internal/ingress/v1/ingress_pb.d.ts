@@ -6,12 +6,47 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { DeadLetter } from "../../../operations/v1/operations_pb.js";
 import type { Cursor } from "../../../message/v1/message_pb.js";
 
 /**
  * Describes the file lucky/internal/ingress/v1/ingress.proto.
  */
 export declare const file_lucky_internal_ingress_v1_ingress: GenFile;
+
+/**
+ * Request of RecordDeadLetters.
+ *
+ * @generated from message lucky.internal.ingress.v1.RecordDeadLettersRequest
+ */
+export declare type RecordDeadLettersRequest = Message<"lucky.internal.ingress.v1.RecordDeadLettersRequest"> & {
+  /**
+   * At most 100 dead letters.
+   *
+   * @generated from field: repeated lucky.operations.v1.DeadLetter letters = 1;
+   */
+  letters: DeadLetter[];
+};
+
+/**
+ * Describes the message lucky.internal.ingress.v1.RecordDeadLettersRequest.
+ * Use `create(RecordDeadLettersRequestSchema)` to create a new message.
+ */
+export declare const RecordDeadLettersRequestSchema: GenMessage<RecordDeadLettersRequest>;
+
+/**
+ * Response of RecordDeadLetters.
+ *
+ * @generated from message lucky.internal.ingress.v1.RecordDeadLettersResponse
+ */
+export declare type RecordDeadLettersResponse = Message<"lucky.internal.ingress.v1.RecordDeadLettersResponse"> & {
+};
+
+/**
+ * Describes the message lucky.internal.ingress.v1.RecordDeadLettersResponse.
+ * Use `create(RecordDeadLettersResponseSchema)` to create a new message.
+ */
+export declare const RecordDeadLettersResponseSchema: GenMessage<RecordDeadLettersResponse>;
 
 /**
  * One send of one session.
@@ -638,6 +673,16 @@ export declare const IngressService: GenService<{
     methodKind: "unary";
     input: typeof SweepRequestSchema;
     output: typeof SweepResponseSchema;
+  },
+  /**
+   * Stores dead letters for operators. server keeps the last ones only.
+   *
+   * @generated from rpc lucky.internal.ingress.v1.IngressService.RecordDeadLetters
+   */
+  recordDeadLetters: {
+    methodKind: "unary";
+    input: typeof RecordDeadLettersRequestSchema;
+    output: typeof RecordDeadLettersResponseSchema;
   },
 }>;
 

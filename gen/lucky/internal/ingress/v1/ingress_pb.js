@@ -7,160 +7,175 @@
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../../buf/validate/validate_pb.js";
 import { file_lucky_message_v1_message } from "../../../message/v1/message_pb.js";
+import { file_lucky_operations_v1_operations } from "../../../operations/v1/operations_pb.js";
 import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js";
 
 /**
  * Describes the file lucky/internal/ingress/v1/ingress.proto.
  */
 export const file_lucky_internal_ingress_v1_ingress = /*@__PURE__*/
-  fileDesc("CidsdWNreS9pbnRlcm5hbC9pbmdyZXNzL3YxL2luZ3Jlc3MucHJvdG8SGWx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEiQQoGVXBsaW5rEhUKCXNlbmRlcl9pZBgBIAEoA0ICMAESEgoKc2Vzc2lvbl9pZBgCIAEoCRIMCgRzZW5kGAMgASgMIlMKEkFwcGVuZEJhdGNoUmVxdWVzdBI9Cgd1cGxpbmtzGAEgAygLMiEubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5VcGxpbmtCCbpIBpIBAxCABCImChNBcHBlbmRCYXRjaFJlc3BvbnNlEg8KB3Jlc3VsdHMYASADKAwiNAoTT3BlblNlc3Npb25zUmVxdWVzdBIdCgh1c2VyX2lkcxgBIAMoA0ILMAG6SAaSAQMQ9AMirAEKFE9wZW5TZXNzaW9uc1Jlc3BvbnNlEkYKBm9wZW5lZBgBIAMoCzI2Lmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuT3BlblNlc3Npb25zUmVzcG9uc2UuT3BlbmVkGkwKBk9wZW5lZBIVCglncm91cF9pZHMYASADKANCAjABEhIKCmluY29tcGxldGUYAiABKAgSFwoPZmlyc3Rfc2VxdWVuY2VzGAMgAygDImYKB0FkdmFuY2USEwoHdXNlcl9pZBgBIAEoA0ICMAESKAoGY3Vyc29yGAIgASgLMhgubHVja3kubWVzc2FnZS52MS5DdXJzb3ISHAoUdW5kZWxpdmVyZWRfc2VxdWVuY2UYAyABKAMiVgoTQWR2YW5jZUJhdGNoUmVxdWVzdBI/CghhZHZhbmNlcxgBIAMoCzIiLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQWR2YW5jZUIJukgGkgEDENAPIiYKFEFkdmFuY2VCYXRjaFJlc3BvbnNlEg4KBmZhaWxlZBgBIAMoDSJSCgxUeXBpbmdTaWduYWwSFQoJc2VuZGVyX2lkGAEgASgDQgIwARIbCg9jb252ZXJzYXRpb25faWQYAiABKANCAjABEg4KBnR5cGluZxgDIAEoCCJZChJTaWduYWxCYXRjaFJlcXVlc3QSQwoHc2lnbmFscxgBIAMoCzInLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuVHlwaW5nU2lnbmFsQgm6SAaSAQMQ0A8iFQoTU2lnbmFsQmF0Y2hSZXNwb25zZSJkCglSZWFkUmFuZ2USEwoHdXNlcl9pZBgBIAEoA0ICMAESGwoPY29udmVyc2F0aW9uX2lkGAIgASgDQgIwARIWCg5hZnRlcl9zZXF1ZW5jZRgDIAEoAxINCgVsaW1pdBgEIAEoBSJVChJSZWFkRW50cmllc1JlcXVlc3QSPwoGcmFuZ2VzGAEgAygLMiQubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5SZWFkUmFuZ2VCCbpIBpIBAxDIASJ1ChNSZWFkRW50cmllc1Jlc3BvbnNlEkQKBnJhbmdlcxgBIAMoCzI0Lmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuUmVhZEVudHJpZXNSZXNwb25zZS5SYW5nZRoYCgVSYW5nZRIPCgdlbnRyaWVzGAEgAygMIkcKDFN3ZWVwUmVxdWVzdBIdCgh1c2VyX2lkcxgBIAMoA0ILMAG6SAaSAQMQiCcSGAoGY3Vyc29yGAIgASgJQgi6SAVyAxiAICLCAwoNU3dlZXBSZXNwb25zZRJACgdjaGFuZ2VzGAEgAygLMi8ubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5Td2VlcFJlc3BvbnNlLkNoYW5nZRI+CgZncm91cHMYAyADKAsyLi5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlN3ZWVwUmVzcG9uc2UuR3JvdXASGwoPbWVtYmVyX3VzZXJfaWRzGAQgAygDQgIwARITCgtuZXh0X2N1cnNvchgFIAEoCRJECglkYXRhYmFzZXMYBiADKAsyMS5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlN3ZWVwUmVzcG9uc2UuRGF0YWJhc2UaUQoGQ2hhbmdlEhMKB3VzZXJfaWQYASABKANCAjABEhsKD2NvbnZlcnNhdGlvbl9pZBgCIAEoA0ICMAESFQoNbGFzdF9zZXF1ZW5jZRgDIAEoAxo0CgVHcm91cBIUCghncm91cF9pZBgBIAEoA0ICMAESFQoNbGFzdF9zZXF1ZW5jZRgCIAEoAxouCghEYXRhYmFzZRITCgtkYXRhYmFzZV9pZBgBIAEoCRINCgVlcG9jaBgCIAEoAzL4BQoOSW5ncmVzc1NlcnZpY2USewoLQXBwZW5kQmF0Y2gSLS5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLkFwcGVuZEJhdGNoUmVxdWVzdBouLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQXBwZW5kQmF0Y2hSZXNwb25zZSINiLUYBJC1GAWqtRgBBBJ+CgxPcGVuU2Vzc2lvbnMSLi5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLk9wZW5TZXNzaW9uc1JlcXVlc3QaLy5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLk9wZW5TZXNzaW9uc1Jlc3BvbnNlIg2ItRgEkLUYBaq1GAEEEn4KDEFkdmFuY2VCYXRjaBIuLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQWR2YW5jZUJhdGNoUmVxdWVzdBovLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQWR2YW5jZUJhdGNoUmVzcG9uc2UiDYi1GASQtRgFqrUYAQQSewoLU2lnbmFsQmF0Y2gSLS5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlNpZ25hbEJhdGNoUmVxdWVzdBouLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuU2lnbmFsQmF0Y2hSZXNwb25zZSINiLUYBJC1GAWqtRgBBBJ7CgtSZWFkRW50cmllcxItLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuUmVhZEVudHJpZXNSZXF1ZXN0Gi4ubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5SZWFkRW50cmllc1Jlc3BvbnNlIg2ItRgEkLUYBaq1GAEEEmkKBVN3ZWVwEicubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5Td2VlcFJlcXVlc3QaKC5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlN3ZWVwUmVzcG9uc2UiDYi1GASQtRgFqrUYAQQaBJi1GAJCdAocaW0ubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MVABWkxnaXRodWIuY29tL2x1Y2t5LWltL2x1Y2t5L2NsaWVudHMvZ28vZ2VuL2x1Y2t5L2ludGVybmFsL2luZ3Jlc3MvdjE7aW5ncmVzc3YxogIDTEtZYgZwcm90bzM", [file_buf_validate_validate, file_lucky_message_v1_message, file_lucky_options_v1_options]);
+  fileDesc("CidsdWNreS9pbnRlcm5hbC9pbmdyZXNzL3YxL2luZ3Jlc3MucHJvdG8SGWx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEiVgoYUmVjb3JkRGVhZExldHRlcnNSZXF1ZXN0EjoKB2xldHRlcnMYASADKAsyHy5sdWNreS5vcGVyYXRpb25zLnYxLkRlYWRMZXR0ZXJCCLpIBZIBAhBkIhsKGVJlY29yZERlYWRMZXR0ZXJzUmVzcG9uc2UiQQoGVXBsaW5rEhUKCXNlbmRlcl9pZBgBIAEoA0ICMAESEgoKc2Vzc2lvbl9pZBgCIAEoCRIMCgRzZW5kGAMgASgMIlMKEkFwcGVuZEJhdGNoUmVxdWVzdBI9Cgd1cGxpbmtzGAEgAygLMiEubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5VcGxpbmtCCbpIBpIBAxCABCImChNBcHBlbmRCYXRjaFJlc3BvbnNlEg8KB3Jlc3VsdHMYASADKAwiNAoTT3BlblNlc3Npb25zUmVxdWVzdBIdCgh1c2VyX2lkcxgBIAMoA0ILMAG6SAaSAQMQ9AMirAEKFE9wZW5TZXNzaW9uc1Jlc3BvbnNlEkYKBm9wZW5lZBgBIAMoCzI2Lmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuT3BlblNlc3Npb25zUmVzcG9uc2UuT3BlbmVkGkwKBk9wZW5lZBIVCglncm91cF9pZHMYASADKANCAjABEhIKCmluY29tcGxldGUYAiABKAgSFwoPZmlyc3Rfc2VxdWVuY2VzGAMgAygDImYKB0FkdmFuY2USEwoHdXNlcl9pZBgBIAEoA0ICMAESKAoGY3Vyc29yGAIgASgLMhgubHVja3kubWVzc2FnZS52MS5DdXJzb3ISHAoUdW5kZWxpdmVyZWRfc2VxdWVuY2UYAyABKAMiVgoTQWR2YW5jZUJhdGNoUmVxdWVzdBI/CghhZHZhbmNlcxgBIAMoCzIiLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQWR2YW5jZUIJukgGkgEDENAPIiYKFEFkdmFuY2VCYXRjaFJlc3BvbnNlEg4KBmZhaWxlZBgBIAMoDSJSCgxUeXBpbmdTaWduYWwSFQoJc2VuZGVyX2lkGAEgASgDQgIwARIbCg9jb252ZXJzYXRpb25faWQYAiABKANCAjABEg4KBnR5cGluZxgDIAEoCCJZChJTaWduYWxCYXRjaFJlcXVlc3QSQwoHc2lnbmFscxgBIAMoCzInLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuVHlwaW5nU2lnbmFsQgm6SAaSAQMQ0A8iFQoTU2lnbmFsQmF0Y2hSZXNwb25zZSJkCglSZWFkUmFuZ2USEwoHdXNlcl9pZBgBIAEoA0ICMAESGwoPY29udmVyc2F0aW9uX2lkGAIgASgDQgIwARIWCg5hZnRlcl9zZXF1ZW5jZRgDIAEoAxINCgVsaW1pdBgEIAEoBSJVChJSZWFkRW50cmllc1JlcXVlc3QSPwoGcmFuZ2VzGAEgAygLMiQubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5SZWFkUmFuZ2VCCbpIBpIBAxDIASJ1ChNSZWFkRW50cmllc1Jlc3BvbnNlEkQKBnJhbmdlcxgBIAMoCzI0Lmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuUmVhZEVudHJpZXNSZXNwb25zZS5SYW5nZRoYCgVSYW5nZRIPCgdlbnRyaWVzGAEgAygMIkcKDFN3ZWVwUmVxdWVzdBIdCgh1c2VyX2lkcxgBIAMoA0ILMAG6SAaSAQMQiCcSGAoGY3Vyc29yGAIgASgJQgi6SAVyAxiAICLCAwoNU3dlZXBSZXNwb25zZRJACgdjaGFuZ2VzGAEgAygLMi8ubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5Td2VlcFJlc3BvbnNlLkNoYW5nZRI+CgZncm91cHMYAyADKAsyLi5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlN3ZWVwUmVzcG9uc2UuR3JvdXASGwoPbWVtYmVyX3VzZXJfaWRzGAQgAygDQgIwARITCgtuZXh0X2N1cnNvchgFIAEoCRJECglkYXRhYmFzZXMYBiADKAsyMS5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlN3ZWVwUmVzcG9uc2UuRGF0YWJhc2UaUQoGQ2hhbmdlEhMKB3VzZXJfaWQYASABKANCAjABEhsKD2NvbnZlcnNhdGlvbl9pZBgCIAEoA0ICMAESFQoNbGFzdF9zZXF1ZW5jZRgDIAEoAxo0CgVHcm91cBIUCghncm91cF9pZBgBIAEoA0ICMAESFQoNbGFzdF9zZXF1ZW5jZRgCIAEoAxouCghEYXRhYmFzZRITCgtkYXRhYmFzZV9pZBgBIAEoCRINCgVlcG9jaBgCIAEoAzKIBwoOSW5ncmVzc1NlcnZpY2USewoLQXBwZW5kQmF0Y2gSLS5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLkFwcGVuZEJhdGNoUmVxdWVzdBouLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQXBwZW5kQmF0Y2hSZXNwb25zZSINiLUYBJC1GAWqtRgBBBJ+CgxPcGVuU2Vzc2lvbnMSLi5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLk9wZW5TZXNzaW9uc1JlcXVlc3QaLy5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLk9wZW5TZXNzaW9uc1Jlc3BvbnNlIg2ItRgEkLUYBaq1GAEEEn4KDEFkdmFuY2VCYXRjaBIuLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQWR2YW5jZUJhdGNoUmVxdWVzdBovLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuQWR2YW5jZUJhdGNoUmVzcG9uc2UiDYi1GASQtRgFqrUYAQQSewoLU2lnbmFsQmF0Y2gSLS5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlNpZ25hbEJhdGNoUmVxdWVzdBouLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuU2lnbmFsQmF0Y2hSZXNwb25zZSINiLUYBJC1GAWqtRgBBBJ7CgtSZWFkRW50cmllcxItLmx1Y2t5LmludGVybmFsLmluZ3Jlc3MudjEuUmVhZEVudHJpZXNSZXF1ZXN0Gi4ubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5SZWFkRW50cmllc1Jlc3BvbnNlIg2ItRgEkLUYBaq1GAEEEmkKBVN3ZWVwEicubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5Td2VlcFJlcXVlc3QaKC5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlN3ZWVwUmVzcG9uc2UiDYi1GASQtRgFqrUYAQQSjQEKEVJlY29yZERlYWRMZXR0ZXJzEjMubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MS5SZWNvcmREZWFkTGV0dGVyc1JlcXVlc3QaNC5sdWNreS5pbnRlcm5hbC5pbmdyZXNzLnYxLlJlY29yZERlYWRMZXR0ZXJzUmVzcG9uc2UiDYi1GASQtRgFqrUYAQQaBJi1GAJCdAocaW0ubHVja3kuaW50ZXJuYWwuaW5ncmVzcy52MVABWkxnaXRodWIuY29tL2x1Y2t5LWltL2x1Y2t5L2NsaWVudHMvZ28vZ2VuL2x1Y2t5L2ludGVybmFsL2luZ3Jlc3MvdjE7aW5ncmVzc3YxogIDTEtZYgZwcm90bzM", [file_buf_validate_validate, file_lucky_message_v1_message, file_lucky_operations_v1_operations, file_lucky_options_v1_options]);
+
+/**
+ * Describes the message lucky.internal.ingress.v1.RecordDeadLettersRequest.
+ * Use `create(RecordDeadLettersRequestSchema)` to create a new message.
+ */
+export const RecordDeadLettersRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 0);
+
+/**
+ * Describes the message lucky.internal.ingress.v1.RecordDeadLettersResponse.
+ * Use `create(RecordDeadLettersResponseSchema)` to create a new message.
+ */
+export const RecordDeadLettersResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 1);
 
 /**
  * Describes the message lucky.internal.ingress.v1.Uplink.
  * Use `create(UplinkSchema)` to create a new message.
  */
 export const UplinkSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 0);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 2);
 
 /**
  * Describes the message lucky.internal.ingress.v1.AppendBatchRequest.
  * Use `create(AppendBatchRequestSchema)` to create a new message.
  */
 export const AppendBatchRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 1);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 3);
 
 /**
  * Describes the message lucky.internal.ingress.v1.AppendBatchResponse.
  * Use `create(AppendBatchResponseSchema)` to create a new message.
  */
 export const AppendBatchResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 2);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 4);
 
 /**
  * Describes the message lucky.internal.ingress.v1.OpenSessionsRequest.
  * Use `create(OpenSessionsRequestSchema)` to create a new message.
  */
 export const OpenSessionsRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 3);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 5);
 
 /**
  * Describes the message lucky.internal.ingress.v1.OpenSessionsResponse.
  * Use `create(OpenSessionsResponseSchema)` to create a new message.
  */
 export const OpenSessionsResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 4);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 6);
 
 /**
  * Describes the message lucky.internal.ingress.v1.OpenSessionsResponse.Opened.
  * Use `create(OpenSessionsResponse_OpenedSchema)` to create a new message.
  */
 export const OpenSessionsResponse_OpenedSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 4, 0);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 6, 0);
 
 /**
  * Describes the message lucky.internal.ingress.v1.Advance.
  * Use `create(AdvanceSchema)` to create a new message.
  */
 export const AdvanceSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 5);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 7);
 
 /**
  * Describes the message lucky.internal.ingress.v1.AdvanceBatchRequest.
  * Use `create(AdvanceBatchRequestSchema)` to create a new message.
  */
 export const AdvanceBatchRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 6);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 8);
 
 /**
  * Describes the message lucky.internal.ingress.v1.AdvanceBatchResponse.
  * Use `create(AdvanceBatchResponseSchema)` to create a new message.
  */
 export const AdvanceBatchResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 7);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 9);
 
 /**
  * Describes the message lucky.internal.ingress.v1.TypingSignal.
  * Use `create(TypingSignalSchema)` to create a new message.
  */
 export const TypingSignalSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 8);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 10);
 
 /**
  * Describes the message lucky.internal.ingress.v1.SignalBatchRequest.
  * Use `create(SignalBatchRequestSchema)` to create a new message.
  */
 export const SignalBatchRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 9);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 11);
 
 /**
  * Describes the message lucky.internal.ingress.v1.SignalBatchResponse.
  * Use `create(SignalBatchResponseSchema)` to create a new message.
  */
 export const SignalBatchResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 10);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 12);
 
 /**
  * Describes the message lucky.internal.ingress.v1.ReadRange.
  * Use `create(ReadRangeSchema)` to create a new message.
  */
 export const ReadRangeSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 11);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 13);
 
 /**
  * Describes the message lucky.internal.ingress.v1.ReadEntriesRequest.
  * Use `create(ReadEntriesRequestSchema)` to create a new message.
  */
 export const ReadEntriesRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 12);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 14);
 
 /**
  * Describes the message lucky.internal.ingress.v1.ReadEntriesResponse.
  * Use `create(ReadEntriesResponseSchema)` to create a new message.
  */
 export const ReadEntriesResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 13);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 15);
 
 /**
  * Describes the message lucky.internal.ingress.v1.ReadEntriesResponse.Range.
  * Use `create(ReadEntriesResponse_RangeSchema)` to create a new message.
  */
 export const ReadEntriesResponse_RangeSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 13, 0);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 15, 0);
 
 /**
  * Describes the message lucky.internal.ingress.v1.SweepRequest.
  * Use `create(SweepRequestSchema)` to create a new message.
  */
 export const SweepRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 14);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 16);
 
 /**
  * Describes the message lucky.internal.ingress.v1.SweepResponse.
  * Use `create(SweepResponseSchema)` to create a new message.
  */
 export const SweepResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 15);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 17);
 
 /**
  * Describes the message lucky.internal.ingress.v1.SweepResponse.Change.
  * Use `create(SweepResponse_ChangeSchema)` to create a new message.
  */
 export const SweepResponse_ChangeSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 15, 0);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 17, 0);
 
 /**
  * Describes the message lucky.internal.ingress.v1.SweepResponse.Group.
  * Use `create(SweepResponse_GroupSchema)` to create a new message.
  */
 export const SweepResponse_GroupSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 15, 1);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 17, 1);
 
 /**
  * Describes the message lucky.internal.ingress.v1.SweepResponse.Database.
  * Use `create(SweepResponse_DatabaseSchema)` to create a new message.
  */
 export const SweepResponse_DatabaseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_ingress_v1_ingress, 15, 2);
+  messageDesc(file_lucky_internal_ingress_v1_ingress, 17, 2);
 
 /**
  * The path of messages into the log. connect calls it, one call per batch.

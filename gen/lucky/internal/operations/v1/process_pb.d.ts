@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { ProcessSettings } from "../../../operations/v1/operations_pb.js";
+import type { InstanceDeliveries, ProcessSettings } from "../../../operations/v1/operations_pb.js";
 
 /**
  * Describes the file lucky/internal/operations/v1/process.proto.
@@ -48,6 +48,61 @@ export declare type DescribeSettingsResponse = Message<"lucky.internal.operation
 export declare const DescribeSettingsResponseSchema: GenMessage<DescribeSettingsResponse>;
 
 /**
+ * Request of DescribeDeliveries.
+ *
+ * @generated from message lucky.internal.operations.v1.DescribeDeliveriesRequest
+ */
+export declare type DescribeDeliveriesRequest = Message<"lucky.internal.operations.v1.DescribeDeliveriesRequest"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: int64 conversation_id = 1 [jstype = JS_STRING];
+   */
+  conversationId: string;
+
+  /**
+   * Position of the entry in it.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+
+  /**
+   * Users whose sessions hear the conversation, besides those that hear the channel of a group; at most
+   * 1,000.
+   *
+   * @generated from field: repeated int64 user_ids = 3 [jstype = JS_STRING];
+   */
+  userIds: string[];
+};
+
+/**
+ * Describes the message lucky.internal.operations.v1.DescribeDeliveriesRequest.
+ * Use `create(DescribeDeliveriesRequestSchema)` to create a new message.
+ */
+export declare const DescribeDeliveriesRequestSchema: GenMessage<DescribeDeliveriesRequest>;
+
+/**
+ * Response of DescribeDeliveries.
+ *
+ * @generated from message lucky.internal.operations.v1.DescribeDeliveriesResponse
+ */
+export declare type DescribeDeliveriesResponse = Message<"lucky.internal.operations.v1.DescribeDeliveriesResponse"> & {
+  /**
+   * The deliveries; `failure` is empty.
+   *
+   * @generated from field: lucky.operations.v1.InstanceDeliveries deliveries = 1;
+   */
+  deliveries?: InstanceDeliveries | undefined;
+};
+
+/**
+ * Describes the message lucky.internal.operations.v1.DescribeDeliveriesResponse.
+ * Use `create(DescribeDeliveriesResponseSchema)` to create a new message.
+ */
+export declare const DescribeDeliveriesResponseSchema: GenMessage<DescribeDeliveriesResponse>;
+
+/**
  * Every process serves it on its operator's port, also gateway and connect, which serve no internal
  * service on the port that devices reach. server finds the address in the registry.
  *
@@ -63,6 +118,17 @@ export declare const ProcessService: GenService<{
     methodKind: "unary";
     input: typeof DescribeSettingsRequestSchema;
     output: typeof DescribeSettingsResponseSchema;
+  },
+  /**
+   * Returns what the process holds of the deliveries of an entry; nothing when it has no sessions of
+   * devices.
+   *
+   * @generated from rpc lucky.internal.operations.v1.ProcessService.DescribeDeliveries
+   */
+  describeDeliveries: {
+    methodKind: "unary";
+    input: typeof DescribeDeliveriesRequestSchema;
+    output: typeof DescribeDeliveriesResponseSchema;
   },
 }>;
 

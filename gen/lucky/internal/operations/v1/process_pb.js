@@ -5,6 +5,7 @@
 // server → every process: questions of operators.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "../../../../buf/validate/validate_pb.js";
 import { file_lucky_operations_v1_operations } from "../../../operations/v1/operations_pb.js";
 import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js";
 
@@ -12,7 +13,7 @@ import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js
  * Describes the file lucky/internal/operations/v1/process.proto.
  */
 export const file_lucky_internal_operations_v1_process = /*@__PURE__*/
-  fileDesc("CipsdWNreS9pbnRlcm5hbC9vcGVyYXRpb25zL3YxL3Byb2Nlc3MucHJvdG8SHGx1Y2t5LmludGVybmFsLm9wZXJhdGlvbnMudjEiGQoXRGVzY3JpYmVTZXR0aW5nc1JlcXVlc3QiUQoYRGVzY3JpYmVTZXR0aW5nc1Jlc3BvbnNlEjUKB3Byb2Nlc3MYASABKAsyJC5sdWNreS5vcGVyYXRpb25zLnYxLlByb2Nlc3NTZXR0aW5nczKpAQoOUHJvY2Vzc1NlcnZpY2USkAEKEERlc2NyaWJlU2V0dGluZ3MSNS5sdWNreS5pbnRlcm5hbC5vcGVyYXRpb25zLnYxLkRlc2NyaWJlU2V0dGluZ3NSZXF1ZXN0GjYubHVja3kuaW50ZXJuYWwub3BlcmF0aW9ucy52MS5EZXNjcmliZVNldHRpbmdzUmVzcG9uc2UiDYi1GASQtRgFqrUYAQIaBJi1GAVCfQofaW0ubHVja3kuaW50ZXJuYWwub3BlcmF0aW9ucy52MVABWlJnaXRodWIuY29tL2x1Y2t5LWltL2x1Y2t5L2NsaWVudHMvZ28vZ2VuL2x1Y2t5L2ludGVybmFsL29wZXJhdGlvbnMvdjE7b3BlcmF0aW9uc3YxogIDTEtZYgZwcm90bzM", [file_lucky_operations_v1_operations, file_lucky_options_v1_options]);
+  fileDesc("CipsdWNreS9pbnRlcm5hbC9vcGVyYXRpb25zL3YxL3Byb2Nlc3MucHJvdG8SHGx1Y2t5LmludGVybmFsLm9wZXJhdGlvbnMudjEiGQoXRGVzY3JpYmVTZXR0aW5nc1JlcXVlc3QiUQoYRGVzY3JpYmVTZXR0aW5nc1Jlc3BvbnNlEjUKB3Byb2Nlc3MYASABKAsyJC5sdWNreS5vcGVyYXRpb25zLnYxLlByb2Nlc3NTZXR0aW5ncyJpChlEZXNjcmliZURlbGl2ZXJpZXNSZXF1ZXN0EhsKD2NvbnZlcnNhdGlvbl9pZBgBIAEoA0ICMAESEAoIc2VxdWVuY2UYAiABKAMSHQoIdXNlcl9pZHMYAyADKANCCzABukgGkgEDEOgHIlkKGkRlc2NyaWJlRGVsaXZlcmllc1Jlc3BvbnNlEjsKCmRlbGl2ZXJpZXMYASABKAsyJy5sdWNreS5vcGVyYXRpb25zLnYxLkluc3RhbmNlRGVsaXZlcmllczLCAgoOUHJvY2Vzc1NlcnZpY2USkAEKEERlc2NyaWJlU2V0dGluZ3MSNS5sdWNreS5pbnRlcm5hbC5vcGVyYXRpb25zLnYxLkRlc2NyaWJlU2V0dGluZ3NSZXF1ZXN0GjYubHVja3kuaW50ZXJuYWwub3BlcmF0aW9ucy52MS5EZXNjcmliZVNldHRpbmdzUmVzcG9uc2UiDYi1GASQtRgFqrUYAQISlgEKEkRlc2NyaWJlRGVsaXZlcmllcxI3Lmx1Y2t5LmludGVybmFsLm9wZXJhdGlvbnMudjEuRGVzY3JpYmVEZWxpdmVyaWVzUmVxdWVzdBo4Lmx1Y2t5LmludGVybmFsLm9wZXJhdGlvbnMudjEuRGVzY3JpYmVEZWxpdmVyaWVzUmVzcG9uc2UiDYi1GASQtRgFqrUYAQIaBJi1GAVCfQofaW0ubHVja3kuaW50ZXJuYWwub3BlcmF0aW9ucy52MVABWlJnaXRodWIuY29tL2x1Y2t5LWltL2x1Y2t5L2NsaWVudHMvZ28vZ2VuL2x1Y2t5L2ludGVybmFsL29wZXJhdGlvbnMvdjE7b3BlcmF0aW9uc3YxogIDTEtZYgZwcm90bzM", [file_buf_validate_validate, file_lucky_operations_v1_operations, file_lucky_options_v1_options]);
 
 /**
  * Describes the message lucky.internal.operations.v1.DescribeSettingsRequest.
@@ -27,6 +28,20 @@ export const DescribeSettingsRequestSchema = /*@__PURE__*/
  */
 export const DescribeSettingsResponseSchema = /*@__PURE__*/
   messageDesc(file_lucky_internal_operations_v1_process, 1);
+
+/**
+ * Describes the message lucky.internal.operations.v1.DescribeDeliveriesRequest.
+ * Use `create(DescribeDeliveriesRequestSchema)` to create a new message.
+ */
+export const DescribeDeliveriesRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_operations_v1_process, 2);
+
+/**
+ * Describes the message lucky.internal.operations.v1.DescribeDeliveriesResponse.
+ * Use `create(DescribeDeliveriesResponseSchema)` to create a new message.
+ */
+export const DescribeDeliveriesResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_operations_v1_process, 3);
 
 /**
  * Every process serves it on its operator's port, also gateway and connect, which serve no internal

@@ -6,12 +6,75 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { AuditAction } from "../../../admin/v1/admin_pb.js";
 import type { DeviceRule } from "../../../auth/v1/auth_pb.js";
 
 /**
  * Describes the file lucky/internal/session/v1/session.proto.
  */
 export declare const file_lucky_internal_session_v1_session: GenFile;
+
+/**
+ * Request of RecordAudit.
+ *
+ * @generated from message lucky.internal.session.v1.RecordAuditRequest
+ */
+export declare type RecordAuditRequest = Message<"lucky.internal.session.v1.RecordAuditRequest"> & {
+  /**
+   * The user who acts, from the verified token.
+   *
+   * @generated from field: int64 actor_id = 1 [jstype = JS_STRING];
+   */
+  actorId: string;
+
+  /**
+   * The action.
+   *
+   * @generated from field: lucky.admin.v1.AuditAction action = 2;
+   */
+  action: AuditAction;
+
+  /**
+   * The change, without personal data.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+
+  /**
+   * Reason, in the words of the caller; empty for none.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * Address of the caller; empty: not known.
+   *
+   * @generated from field: string peer_address = 5;
+   */
+  peerAddress: string;
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordAuditRequest.
+ * Use `create(RecordAuditRequestSchema)` to create a new message.
+ */
+export declare const RecordAuditRequestSchema: GenMessage<RecordAuditRequest>;
+
+/**
+ * Response of RecordAudit.
+ *
+ * @generated from message lucky.internal.session.v1.RecordAuditResponse
+ */
+export declare type RecordAuditResponse = Message<"lucky.internal.session.v1.RecordAuditResponse"> & {
+};
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordAuditResponse.
+ * Use `create(RecordAuditResponseSchema)` to create a new message.
+ */
+export declare const RecordAuditResponseSchema: GenMessage<RecordAuditResponse>;
 
 /**
  * Request of ListRevocations.
@@ -368,6 +431,17 @@ export declare const SessionService: GenService<{
     methodKind: "unary";
     input: typeof ListAccountChangesRequestSchema;
     output: typeof ListAccountChangesResponseSchema;
+  },
+  /**
+   * Writes an entry of the audit log for an operator's action in another service, before the action.
+   * Fails with PERMISSION_DENIED when the actor is no longer an operator or administrator.
+   *
+   * @generated from rpc lucky.internal.session.v1.SessionService.RecordAudit
+   */
+  recordAudit: {
+    methodKind: "unary";
+    input: typeof RecordAuditRequestSchema;
+    output: typeof RecordAuditResponseSchema;
   },
 }>;
 

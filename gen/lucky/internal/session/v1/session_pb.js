@@ -6,6 +6,7 @@
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../../buf/validate/validate_pb.js";
+import { file_lucky_admin_v1_admin } from "../../../admin/v1/admin_pb.js";
 import { file_lucky_auth_v1_auth } from "../../../auth/v1/auth_pb.js";
 import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js";
 
@@ -13,91 +14,105 @@ import { file_lucky_options_v1_options } from "../../../options/v1/options_pb.js
  * Describes the file lucky/internal/session/v1/session.proto.
  */
 export const file_lucky_internal_session_v1_session = /*@__PURE__*/
-  fileDesc("CidsdWNreS9pbnRlcm5hbC9zZXNzaW9uL3YxL3Nlc3Npb24ucHJvdG8SGWx1Y2t5LmludGVybmFsLnNlc3Npb24udjEiPAoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIOCgZjdXJzb3IYASABKAMSEgoKcGFnZV90b2tlbhgCIAEoCSLqAQoXTGlzdFJldm9jYXRpb25zUmVzcG9uc2USUgoLcmV2b2NhdGlvbnMYASADKAsyPS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkxpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlLlJldm9jYXRpb24SEwoLbmV4dF9jdXJzb3IYAiABKAMSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJEhYKDmFjY2Vzc19rZXlfaWRzGAQgAygJGjUKClJldm9jYXRpb24SEAoIbG9naW5faWQYASABKAkSFQoNZXhwaXJlc19hdF9tcxgCIAEoAyKVAQoVUmVjb3JkTGFzdFNlZW5SZXF1ZXN0Ek4KBHNlZW4YASADKAsyNS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLlJlY29yZExhc3RTZWVuUmVxdWVzdC5TZWVuQgm6SAaSAQMQ6AcaLAoEU2VlbhIQCghsb2dpbl9pZBgBIAEoCRISCgpzZWVuX2F0X21zGAIgASgDIhgKFlJlY29yZExhc3RTZWVuUmVzcG9uc2UiMgoRQ2hlY2tVc2Vyc1JlcXVlc3QSHQoIdXNlcl9pZHMYASADKANCCzABukgGkgEDEOgHIkkKEkNoZWNrVXNlcnNSZXNwb25zZRIUCgh1c2VyX2lkcxgBIAMoA0ICMAESHQoRZGlzYWJsZWRfdXNlcl9pZHMYAiADKANCAjABIkQKGUxpc3RBY2NvdW50Q2hhbmdlc1JlcXVlc3QSHAoGY3Vyc29yGAEgASgDQge6SAQiAigASACIAQFCCQoHX2N1cnNvciJZChpMaXN0QWNjb3VudENoYW5nZXNSZXNwb25zZRIUCgh1c2VyX2lkcxgBIAMoA0ICMAESEwoLbmV4dF9jdXJzb3IYAiABKAMSEAoIaGFzX21vcmUYAyABKAgiGAoWR2V0RGV2aWNlUG9saWN5UmVxdWVzdCJDChdHZXREZXZpY2VQb2xpY3lSZXNwb25zZRIoCgVydWxlcxgBIAMoCzIZLmx1Y2t5LmF1dGgudjEuRGV2aWNlUnVsZTLBBQoOU2Vzc2lvblNlcnZpY2USigEKD0xpc3RSZXZvY2F0aW9ucxIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVzcG9uc2UiEIi1GASQtRgFqrUYBAEEAwIShwEKD0dldERldmljZVBvbGljeRIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVzcG9uc2UiDYi1GASQtRgFqrUYAQQShAEKDlJlY29yZExhc3RTZWVuEjAubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5SZWNvcmRMYXN0U2VlblJlcXVlc3QaMS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLlJlY29yZExhc3RTZWVuUmVzcG9uc2UiDYi1GASQtRgFqrUYAQQSeAoKQ2hlY2tVc2VycxIsLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuQ2hlY2tVc2Vyc1JlcXVlc3QaLS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkNoZWNrVXNlcnNSZXNwb25zZSINiLUYBJC1GAWqtRgBAhKQAQoSTGlzdEFjY291bnRDaGFuZ2VzEjQubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0QWNjb3VudENoYW5nZXNSZXF1ZXN0GjUubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0QWNjb3VudENoYW5nZXNSZXNwb25zZSINiLUYBJC1GAWqtRgBAhoEmLUYAUJ0ChxpbS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxUAFaTGdpdGh1Yi5jb20vbHVja3ktaW0vbHVja3kvY2xpZW50cy9nby9nZW4vbHVja3kvaW50ZXJuYWwvc2Vzc2lvbi92MTtzZXNzaW9udjGiAgNMS1liBnByb3RvMw", [file_buf_validate_validate, file_lucky_auth_v1_auth, file_lucky_options_v1_options]);
+  fileDesc("CidsdWNreS9pbnRlcm5hbC9zZXNzaW9uL3YxL3Nlc3Npb24ucHJvdG8SGWx1Y2t5LmludGVybmFsLnNlc3Npb24udjEivgEKElJlY29yZEF1ZGl0UmVxdWVzdBIbCghhY3Rvcl9pZBgBIAEoA0IJMAG6SAQiAiAAEjcKBmFjdGlvbhgCIAEoDjIbLmx1Y2t5LmFkbWluLnYxLkF1ZGl0QWN0aW9uQgq6SAeCAQQQASAAEhgKBmRldGFpbBgDIAEoCUIIukgFcgMYgAISGAoGcmVhc29uGAQgASgJQgi6SAVyAxiAAhIeCgxwZWVyX2FkZHJlc3MYBSABKAlCCLpIBXIDGIACIhUKE1JlY29yZEF1ZGl0UmVzcG9uc2UiPAoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIOCgZjdXJzb3IYASABKAMSEgoKcGFnZV90b2tlbhgCIAEoCSLqAQoXTGlzdFJldm9jYXRpb25zUmVzcG9uc2USUgoLcmV2b2NhdGlvbnMYASADKAsyPS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkxpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlLlJldm9jYXRpb24SEwoLbmV4dF9jdXJzb3IYAiABKAMSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJEhYKDmFjY2Vzc19rZXlfaWRzGAQgAygJGjUKClJldm9jYXRpb24SEAoIbG9naW5faWQYASABKAkSFQoNZXhwaXJlc19hdF9tcxgCIAEoAyKVAQoVUmVjb3JkTGFzdFNlZW5SZXF1ZXN0Ek4KBHNlZW4YASADKAsyNS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLlJlY29yZExhc3RTZWVuUmVxdWVzdC5TZWVuQgm6SAaSAQMQ6AcaLAoEU2VlbhIQCghsb2dpbl9pZBgBIAEoCRISCgpzZWVuX2F0X21zGAIgASgDIhgKFlJlY29yZExhc3RTZWVuUmVzcG9uc2UiMgoRQ2hlY2tVc2Vyc1JlcXVlc3QSHQoIdXNlcl9pZHMYASADKANCCzABukgGkgEDEOgHIkkKEkNoZWNrVXNlcnNSZXNwb25zZRIUCgh1c2VyX2lkcxgBIAMoA0ICMAESHQoRZGlzYWJsZWRfdXNlcl9pZHMYAiADKANCAjABIkQKGUxpc3RBY2NvdW50Q2hhbmdlc1JlcXVlc3QSHAoGY3Vyc29yGAEgASgDQge6SAQiAigASACIAQFCCQoHX2N1cnNvciJZChpMaXN0QWNjb3VudENoYW5nZXNSZXNwb25zZRIUCgh1c2VyX2lkcxgBIAMoA0ICMAESEwoLbmV4dF9jdXJzb3IYAiABKAMSEAoIaGFzX21vcmUYAyABKAgiGAoWR2V0RGV2aWNlUG9saWN5UmVxdWVzdCJDChdHZXREZXZpY2VQb2xpY3lSZXNwb25zZRIoCgVydWxlcxgBIAMoCzIZLmx1Y2t5LmF1dGgudjEuRGV2aWNlUnVsZTK+BgoOU2Vzc2lvblNlcnZpY2USigEKD0xpc3RSZXZvY2F0aW9ucxIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuTGlzdFJldm9jYXRpb25zUmVzcG9uc2UiEIi1GASQtRgFqrUYBAEEAwIShwEKD0dldERldmljZVBvbGljeRIxLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVxdWVzdBoyLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuR2V0RGV2aWNlUG9saWN5UmVzcG9uc2UiDYi1GASQtRgFqrUYAQQShAEKDlJlY29yZExhc3RTZWVuEjAubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5SZWNvcmRMYXN0U2VlblJlcXVlc3QaMS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLlJlY29yZExhc3RTZWVuUmVzcG9uc2UiDYi1GASQtRgFqrUYAQQSeAoKQ2hlY2tVc2VycxIsLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuQ2hlY2tVc2Vyc1JlcXVlc3QaLS5sdWNreS5pbnRlcm5hbC5zZXNzaW9uLnYxLkNoZWNrVXNlcnNSZXNwb25zZSINiLUYBJC1GAWqtRgBAhKQAQoSTGlzdEFjY291bnRDaGFuZ2VzEjQubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0QWNjb3VudENoYW5nZXNSZXF1ZXN0GjUubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5MaXN0QWNjb3VudENoYW5nZXNSZXNwb25zZSINiLUYBJC1GAWqtRgBAhJ7CgtSZWNvcmRBdWRpdBItLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjEuUmVjb3JkQXVkaXRSZXF1ZXN0Gi4ubHVja3kuaW50ZXJuYWwuc2Vzc2lvbi52MS5SZWNvcmRBdWRpdFJlc3BvbnNlIg2ItRgEkLUYBaq1GAECGgSYtRgBQnQKHGltLmx1Y2t5LmludGVybmFsLnNlc3Npb24udjFQAVpMZ2l0aHViLmNvbS9sdWNreS1pbS9sdWNreS9jbGllbnRzL2dvL2dlbi9sdWNreS9pbnRlcm5hbC9zZXNzaW9uL3YxO3Nlc3Npb252MaICA0xLWWIGcHJvdG8z", [file_buf_validate_validate, file_lucky_admin_v1_admin, file_lucky_auth_v1_auth, file_lucky_options_v1_options]);
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordAuditRequest.
+ * Use `create(RecordAuditRequestSchema)` to create a new message.
+ */
+export const RecordAuditRequestSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_session_v1_session, 0);
+
+/**
+ * Describes the message lucky.internal.session.v1.RecordAuditResponse.
+ * Use `create(RecordAuditResponseSchema)` to create a new message.
+ */
+export const RecordAuditResponseSchema = /*@__PURE__*/
+  messageDesc(file_lucky_internal_session_v1_session, 1);
 
 /**
  * Describes the message lucky.internal.session.v1.ListRevocationsRequest.
  * Use `create(ListRevocationsRequestSchema)` to create a new message.
  */
 export const ListRevocationsRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 0);
+  messageDesc(file_lucky_internal_session_v1_session, 2);
 
 /**
  * Describes the message lucky.internal.session.v1.ListRevocationsResponse.
  * Use `create(ListRevocationsResponseSchema)` to create a new message.
  */
 export const ListRevocationsResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 1);
+  messageDesc(file_lucky_internal_session_v1_session, 3);
 
 /**
  * Describes the message lucky.internal.session.v1.ListRevocationsResponse.Revocation.
  * Use `create(ListRevocationsResponse_RevocationSchema)` to create a new message.
  */
 export const ListRevocationsResponse_RevocationSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 1, 0);
+  messageDesc(file_lucky_internal_session_v1_session, 3, 0);
 
 /**
  * Describes the message lucky.internal.session.v1.RecordLastSeenRequest.
  * Use `create(RecordLastSeenRequestSchema)` to create a new message.
  */
 export const RecordLastSeenRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 2);
+  messageDesc(file_lucky_internal_session_v1_session, 4);
 
 /**
  * Describes the message lucky.internal.session.v1.RecordLastSeenRequest.Seen.
  * Use `create(RecordLastSeenRequest_SeenSchema)` to create a new message.
  */
 export const RecordLastSeenRequest_SeenSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 2, 0);
+  messageDesc(file_lucky_internal_session_v1_session, 4, 0);
 
 /**
  * Describes the message lucky.internal.session.v1.RecordLastSeenResponse.
  * Use `create(RecordLastSeenResponseSchema)` to create a new message.
  */
 export const RecordLastSeenResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 3);
+  messageDesc(file_lucky_internal_session_v1_session, 5);
 
 /**
  * Describes the message lucky.internal.session.v1.CheckUsersRequest.
  * Use `create(CheckUsersRequestSchema)` to create a new message.
  */
 export const CheckUsersRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 4);
+  messageDesc(file_lucky_internal_session_v1_session, 6);
 
 /**
  * Describes the message lucky.internal.session.v1.CheckUsersResponse.
  * Use `create(CheckUsersResponseSchema)` to create a new message.
  */
 export const CheckUsersResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 5);
+  messageDesc(file_lucky_internal_session_v1_session, 7);
 
 /**
  * Describes the message lucky.internal.session.v1.ListAccountChangesRequest.
  * Use `create(ListAccountChangesRequestSchema)` to create a new message.
  */
 export const ListAccountChangesRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 6);
+  messageDesc(file_lucky_internal_session_v1_session, 8);
 
 /**
  * Describes the message lucky.internal.session.v1.ListAccountChangesResponse.
  * Use `create(ListAccountChangesResponseSchema)` to create a new message.
  */
 export const ListAccountChangesResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 7);
+  messageDesc(file_lucky_internal_session_v1_session, 9);
 
 /**
  * Describes the message lucky.internal.session.v1.GetDevicePolicyRequest.
  * Use `create(GetDevicePolicyRequestSchema)` to create a new message.
  */
 export const GetDevicePolicyRequestSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 8);
+  messageDesc(file_lucky_internal_session_v1_session, 10);
 
 /**
  * Describes the message lucky.internal.session.v1.GetDevicePolicyResponse.
  * Use `create(GetDevicePolicyResponseSchema)` to create a new message.
  */
 export const GetDevicePolicyResponseSchema = /*@__PURE__*/
-  messageDesc(file_lucky_internal_session_v1_session, 9);
+  messageDesc(file_lucky_internal_session_v1_session, 11);
 
 /**
  * Returns the logins that ended before their access tokens expired, the states of users, and the users
