@@ -10,7 +10,7 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import { createIds, type Ids } from "#platform/ids.ts";
 import { onDataFolder } from "#platform/postgres/embedded/data-folder.ts";
 import { runProcess } from "#platform/process/process.ts";
-import { processService } from "#platform/process/process-service.ts";
+import { type DescribeDeliveries, processService } from "#platform/process/process-service.ts";
 import type { Processes } from "#platform/process/processes.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
@@ -21,7 +21,7 @@ import { loadOrCreateKey } from "./auth/keys/key-file.ts";
 import { startAuth } from "./auth/service.ts";
 import { banner } from "./banner.ts";
 import { runArguments } from "./commands.ts";
-import { openFrontDoor } from "./front-door.ts";
+import { type FrontDoor, openFrontDoor } from "./front-door.ts";
 import {
   type Adapters,
   createRuntime,
@@ -87,12 +87,13 @@ export function startAll({ env, overrides = {}, stopping }: AllOptions): Promise
     };
     const { auth, identity } = await openAuth(parts, dataDir, overrides);
     const toAuth = transportTo(auth, localInterceptors(parts, identity.verifier));
+    let frontDoor: FrontDoor | undefined;
     const server = await openServer(parts, {
       auth: toAuth("server"),
-      processes: thisProcess(parts, identity),
+      processes: thisProcess(parts, identity, () => frontDoor?.deliveries),
     });
     const toServer = transportTo(server, localInterceptors(parts, identity.verifier));
-    const addresses = await openFrontDoor({
+    frontDoor = await openFrontDoor({
       runtime,
       adapters,
       identity,
@@ -100,6 +101,7 @@ export function startAll({ env, overrides = {}, stopping }: AllOptions): Promise
       ready: () => auth.ready() && server.ready(),
     });
 
+    const { deliveries: _, ...addresses } = frontDoor;
     return {
       ...addresses,
       docs: gateway.docs,
@@ -178,10 +180,14 @@ async function openServer(
 }
 
 /** The only process of this installation. */
-function thisProcess(parts: Parts, { verifier }: Identity): Processes {
+function thisProcess(
+  parts: Parts,
+  { verifier }: Identity,
+  deliveries: () => DescribeDeliveries | undefined,
+): Processes {
   const service = "all";
   const { instanceId } = parts.runtime;
-  const served = [processService({ ...parts.runtime, service })];
+  const served = [processService({ ...parts.runtime, service, deliveries })];
   const transport = localTransport(served, localInterceptors(parts, verifier), {
     caller: "server",
   });

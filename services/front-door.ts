@@ -7,14 +7,14 @@ import { openConnectionBounds } from "#platform/connections/open-files.ts";
 import type { Identity } from "#platform/identity/identity.ts";
 import { openAt } from "#platform/process/listen-address.ts";
 import { serveOps } from "#platform/process/ops.ts";
+import type { DescribeDeliveries } from "#platform/process/process-service.ts";
 import { methodTable } from "#platform/rpc/calling/method-table.ts";
 import { publicServices } from "#platform/rpc/contract.ts";
 import { budgetsOf } from "#platform/rpc/interceptors/budgets.ts";
 import { serverInterceptors } from "#platform/rpc/interceptors/interceptors.ts";
-import type { RunningService } from "#platform/rpc/served.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import type { ServiceName } from "#platform/service-name.ts";
-import { startConnect } from "./connect/service.ts";
+import { type Connect, startConnect } from "./connect/service.ts";
 import { startGateway } from "./gateway/service.ts";
 import type { Adapters, Runtime } from "./runtime.ts";
 
@@ -40,9 +40,9 @@ export interface FrontDoor {
   readonly connectUrl: string;
   /** Address of metrics and health checks, for the operator. */
   readonly opsUrl: string;
+  /** Describes deliveries to the sessions of connect, for operators. */
+  readonly deliveries: DescribeDeliveries;
 }
-
-type Connect = RunningService & { readonly port: number };
 
 /** The dependencies, and the secret between the gateway and connect, unknown outside this process. */
 type Parts = FrontDoorDependencies & { readonly secret: string };
@@ -69,6 +69,7 @@ export async function openFrontDoor(given: FrontDoorDependencies): Promise<Front
     url: urlOf(config.platform.host, gateway.port, gateway.scheme),
     connectUrl: urlOf(connectHost(dependencies.runtime), connect.port),
     opsUrl: urlOf(config.platform.opsHost, ops.port),
+    deliveries: connect.deliveries,
   };
 }
 

@@ -113,6 +113,11 @@ export type Entry = Prisma.EntryModel
  */
 export type Outbox = Prisma.OutboxModel
 /**
+ * Model DeadLetter
+ * 
+ */
+export type DeadLetter = Prisma.DeadLetterModel
+/**
  * Model News
  * 
  */

@@ -8,6 +8,7 @@ import type { Table } from "#platform/backup/format.ts";
 const OF_DATABASE: ReadonlySet<string> = new Set([
   "im.bucket",
   "im.database",
+  "im.dead_letter",
   "im.news",
   "im.news_floor",
   "im.outbox",

@@ -13,6 +13,7 @@ const SELECT_PARTS = `
            array_agg(i.base::text ORDER BY nr) AS base_sequences,
            array_agg(i.entries ORDER BY nr) AS counts,
            o.created_at_ms::text, o.attempts, o.next_attempt_at_ms::text,
+           o.failure, o.failed_at_ms::text,
            CASE WHEN (o.conversation_ids[1] & 1023) = $1::bigint THEN o.member_ids ELSE '{}' END::text[]
              AS member_ids
       FROM im.outbox o, unnest(o.conversation_ids, o.base_sequences, o.counts) WITH ORDINALITY
@@ -27,13 +28,15 @@ const SELECT_PARTS = `
  */
 const INSERT_PARTS = `
   INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms, attempts,
-                         next_attempt_at_ms, member_ids)
+                         next_attempt_at_ms, member_ids, failure, failed_at_ms)
   SELECT ('x' || right(replace(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint
            & ((1::bigint << 62) - 1),
-         conversation_ids, base_sequences, counts, created_at_ms, attempts, next_attempt_at_ms, member_ids
+         conversation_ids, base_sequences, counts, created_at_ms, attempts, next_attempt_at_ms, member_ids,
+         failure, failed_at_ms
     FROM json_to_recordset($1::json) AS p(
            conversation_ids bigint[], base_sequences bigint[], counts integer[],
-           created_at_ms bigint, attempts integer, next_attempt_at_ms bigint, member_ids bigint[])`;
+           created_at_ms bigint, attempts integer, next_attempt_at_ms bigint, member_ids bigint[],
+           failure text, failed_at_ms bigint)`;
 
 /** Maximum conversations, or memberships, in one row of news. */
 const NEWS_ITEMS = 1_000;

@@ -38,6 +38,7 @@ function auth() {
     recordLastSeen: () => ({}),
     checkUsers: () => ({}),
     listAccountChanges: () => ({}),
+    recordAudit: () => ({}),
   });
   return {
     client: createClient(SessionService, localTransport([service], [])),

@@ -14,7 +14,7 @@ import {
 } from "#platform/rpc/interceptors/interceptors.ts";
 import type { Served } from "#platform/rpc/served.ts";
 import type { ServiceName } from "#platform/service-name.ts";
-import { processService } from "./process-service.ts";
+import { type DescribeDeliveries, processService } from "./process-service.ts";
 
 /** The operator's port serves no methods for users. */
 const NO_USERS: TokenVerifier = {
@@ -32,6 +32,7 @@ export function operatorCalls(options: {
   readonly instanceId: string;
   readonly platform: PlatformConfig;
   readonly settings: Settings;
+  readonly deliveries: () => DescribeDeliveries | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock: Clock;

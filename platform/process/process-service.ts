@@ -1,9 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import {
+  DescribeDeliveriesResponseSchema,
   DescribeSettingsResponseSchema,
   ProcessService,
 } from "#gen/lucky/internal/operations/v1/process_pb.js";
 import {
+  type InstanceDeliveries,
   type ProcessSettings,
   ProcessSettingsSchema,
   SettingSource,
@@ -24,11 +26,23 @@ const SOURCES: Readonly<Record<Source, SettingSource>> = {
   "secret-file": SettingSource.SECRET_FILE,
 };
 
+/** An entry, and the users whose own channels hear its conversation. */
+export interface AskedEntry {
+  readonly conversationId: string;
+  readonly sequence: number;
+  readonly userIds: readonly string[];
+}
+
+/** Describes the deliveries of an entry to the sessions of this process. */
+export type DescribeDeliveries = (entry: AskedEntry) => InstanceDeliveries;
+
 export interface ProcessServiceOptions {
   /** Name of the service; "all" for a process that runs all of them. */
   readonly service: string;
   readonly instanceId: string;
   readonly settings: Settings;
+  /** Undefined for a process without sessions, and before it has started them. */
+  readonly deliveries: () => DescribeDeliveries | undefined;
 }
 
 /** Answers what server asks this process for operators. */
@@ -36,6 +50,11 @@ export function processService(options: ProcessServiceOptions): Served {
   return serve(ProcessService, {
     describeSettings: () =>
       create(DescribeSettingsResponseSchema, { process: settingsOf(options) }),
+    describeDeliveries: ({ conversationId, sequence, userIds }) => {
+      const describe = options.deliveries();
+      const entry = { conversationId, sequence: Number(sequence), userIds };
+      return create(DescribeDeliveriesResponseSchema, { deliveries: describe?.(entry) });
+    },
   });
 }
 

@@ -42,6 +42,7 @@ import { openAt } from "./listen-address.ts";
 import { operatorCalls } from "./operator-calls.ts";
 import { serveOps } from "./ops.ts";
 import type { Stoppable } from "./process.ts";
+import type { DescribeDeliveries } from "./process-service.ts";
 import { type Started, startAllOrNothing } from "./started.ts";
 
 /** Everything that the mesh provides to a process at its start. */
@@ -81,6 +82,8 @@ export interface ServiceProcess {
    * itself.
    */
   readonly listener?: Listener;
+  /** Describes deliveries to its sessions, for operators; absent for a service without sessions. */
+  readonly deliveries?: DescribeDeliveries;
 }
 
 export interface Listener extends ServerInterceptors {
@@ -131,6 +134,7 @@ export function startServiceProcess<T extends ConfigTable>(
     const joined = joinMesh(options, started);
     const { platform, log, metrics, registry, instanceId } = joined;
     let serves = () => false;
+    let composed: ServiceProcess | undefined;
     const opsAddress = {
       host: platform.opsHost,
       port: platform.opsPort,
@@ -142,7 +146,11 @@ export function startServiceProcess<T extends ConfigTable>(
         metrics,
         ready: () => serves(),
         log,
-        calls: operatorCalls({ ...joined, service: options.service }),
+        calls: operatorCalls({
+          ...joined,
+          service: options.service,
+          deliveries: () => composed?.deliveries,
+        }),
       }),
     );
     started.push(() => ops.close());
@@ -150,7 +158,8 @@ export function startServiceProcess<T extends ConfigTable>(
       ...joined,
       opsAddress: addressOf({ ...platform, host: platform.opsHost }, ops.port),
     };
-    const { running, ready, listener } = await compose(mesh);
+    composed = await compose(mesh);
+    const { running, ready, listener } = composed;
     started.push(() => running.stop());
     let open = false;
     serves = () => open && running.ready() && ready();

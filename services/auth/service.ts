@@ -18,6 +18,7 @@ import { createAccountChanges } from "./accounts/account-changes.ts";
 import { createAccounts } from "./accounts/accounts.ts";
 import { createAudit } from "./accounts/audit.ts";
 import { createAdmin } from "./admin/admin.ts";
+import { createAuditedChanges } from "./admin/audited-changes.ts";
 import { appointFirstAdmin } from "./admin/first-admin.ts";
 import { reencrypt } from "./admin/reencryption.ts";
 import type { AuthConfig } from "./config.ts";
@@ -177,6 +178,7 @@ async function createParts(given: AuthServiceDependencies) {
   const accounts = createAccounts({ database, columns });
   const guard = createBruteForceGuard({ config, limiter });
   const passwords = await createPasswords({ config, keyring, nonces, clock, metrics });
+  const audit = createAudit({ clock });
   const smsCodes = createSmsCodes({
     clock,
     codes,
@@ -192,7 +194,8 @@ async function createParts(given: AuthServiceDependencies) {
     accessTokens,
     accountChanges: createAccountChanges({ pool }),
     accounts,
-    audit: createAudit({ clock }),
+    audit,
+    changes: createAuditedChanges({ audit, database, logins }),
     clock,
     columns,
     config,

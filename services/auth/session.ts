@@ -3,6 +3,7 @@ import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.j
 import type { Clock } from "#platform/clock.ts";
 import type { AccountChanges } from "./accounts/account-changes.ts";
 import type { Accounts } from "./accounts/accounts.ts";
+import type { AuditedChanges } from "./admin/audited-changes.ts";
 import type { Database } from "./database.ts";
 import type { Keyring } from "./keys/keyring.ts";
 import type { DevicePolicy } from "./logins/device-policy.ts";
@@ -11,11 +12,12 @@ import type { RevocationPages } from "./logins/revocation-pages.ts";
 
 /**
  * SessionService: tells the other services the ended logins, the states of users and the device
- * policy, and records last-seen times.
+ * policy, and records last-seen times and their entries of the audit log.
  */
 export function createSession({
   accountChanges,
   accounts,
+  changes,
   clock,
   database,
   devicePolicy,
@@ -24,6 +26,7 @@ export function createSession({
 }: {
   accountChanges: AccountChanges;
   accounts: Pick<Accounts, "existing">;
+  changes: Pick<AuditedChanges, "record">;
   clock: Clock;
   database: Database;
   devicePolicy: Pick<DevicePolicy, "rules">;
@@ -61,6 +64,10 @@ export function createSession({
         userIds: existing.map(({ userId }) => userId),
         disabledUserIds: disabled.map(({ userId }) => userId),
       };
+    },
+    async recordAudit({ actorId, action, detail, reason, peerAddress }) {
+      await changes.record({ actorId, action, reason, address: peerAddress }, detail);
+      return {};
     },
     async listAccountChanges({ cursor }) {
       const page = await accountChanges.since(cursor === undefined ? undefined : String(cursor));

@@ -68,6 +68,6 @@ runProcess((stopping) =>
         },
       }),
     );
-    return { running: connect, ready: identity.ready };
+    return { running: connect, ready: identity.ready, deliveries: connect.deliveries };
   }),
 );

@@ -13,12 +13,14 @@ import type { TokenVerifier } from "#platform/identity/tokens.ts";
 import type { Log } from "#platform/log.ts";
 import type { MeshTlsFiles } from "#platform/mesh-tls.ts";
 import type { Metrics } from "#platform/metrics.ts";
+import type { DescribeDeliveries } from "#platform/process/process-service.ts";
 import { startAllOrNothing } from "#platform/process/started.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
 import type { connectConfig } from "./config.ts";
-import { countDeadLetters } from "./downlink/dead-letters.ts";
+import { consumeDeadLetters } from "./downlink/dead-letters.ts";
+import { deliveryStates } from "./downlink/delivery-states.ts";
 import { Downlink } from "./downlink/downlink.ts";
 import { Redelivery } from "./downlink/redelivery.ts";
 import { Sweep } from "./downlink/sweep.ts";
@@ -89,16 +91,21 @@ const IDLE_HEARTBEATS = 4;
 /** Back-off before the retry of a failed join. */
 const JOIN_RETRY_MS = 1_000;
 
+/** A running connect service. */
+export interface Connect extends RunningService {
+  readonly port: number;
+  /** States of the deliveries of an entry to the sessions of this instance, for operators. */
+  readonly deliveries: DescribeDeliveries;
+}
+
 /**
  * Starts the connect service: listens for WebSockets, consumes the instance's queue from the bus
  * and enters the registry. The order matters: publishers find the instance only when it can
  * deliver. Rejects when a step fails; the steps before it are undone.
  */
-export async function startConnect(
-  dependencies: ConnectDependencies,
-): Promise<RunningService & { port: number }> {
+export async function startConnect(dependencies: ConnectDependencies): Promise<Connect> {
   return startAllOrNothing(async (started) => {
-    const { config, log, metrics, bus, clock, instance } = dependencies;
+    const { config, log, bus, clock, instance } = dependencies;
     let stage: "starting" | "running" | "stopping" = "starting";
     const sessions = new Sessions();
     const proxies = proxyChain({ networks: config.trustedProxies });
@@ -151,7 +158,7 @@ export async function startConnect(
       lost: () => void recoverDeliveries(parts),
     });
     started.push(() => consumer.close());
-    const deadLetters = await countDeadLetters({ bus, log, metrics });
+    const deadLetters = await consumeDeadLetters(dependencies);
     started.push(() => deadLetters.close());
     const address = withPort(instance.address, sockets.port);
     await registration.enter({ ...instance, address }, () => void recoverRegistration(parts));
@@ -165,6 +172,7 @@ export async function startConnect(
     return {
       served: [],
       port: sockets.port,
+      deliveries: (entry) => deliveryStates({ ...instance, channels: parts.channels }, entry),
       ready: () => stage === "running" && bus.connected() && rules.known,
       stop() {
         stopped ??= (async () => {

@@ -7,6 +7,7 @@ import {
   type IngressService,
   OpenSessionsResponseSchema,
   ReadEntriesResponseSchema,
+  RecordDeadLettersResponseSchema,
   SignalBatchResponseSchema,
   SweepResponseSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
@@ -14,6 +15,7 @@ import { readEntries } from "./catch-up/history.ts";
 import { type SweepDependencies, sweep } from "./catch-up/sweep.ts";
 import { groupsOf } from "./catch-up/user-groups.ts";
 import { throwFirst } from "./log/logs.ts";
+import { recordDeadLetters } from "./operations/dead-letters.ts";
 import { encodeResults } from "./sending/outcome.ts";
 import type { Sends } from "./sending/sends.ts";
 import { type Advance, advanceCursors, type ReceiptDependencies } from "./signals/receipts.ts";
@@ -70,6 +72,11 @@ export function ingressService(
       mustServe();
       const lists = await readEntries(logs, ranges);
       return create(ReadEntriesResponseSchema, { ranges: lists.map((entries) => ({ entries })) });
+    },
+    async recordDeadLetters({ letters }) {
+      mustServe();
+      await recordDeadLetters(logs, letters);
+      return create(RecordDeadLettersResponseSchema);
     },
     async sweep(request) {
       mustServe();

@@ -26,6 +26,14 @@ import { deleteOutbox, replayOutbox } from "./delivery/outbox.ts";
 import { countGroups, selectGroup, selectGroupByKey } from "./groups/group-rows.ts";
 import { selectMembers, selectMembersAmong } from "./groups/groups.ts";
 import { selectPlacement } from "./log/placements.ts";
+import { insertDeadLetters, selectDeadLetters } from "./operations/dead-letters.ts";
+import { selectFailed } from "./operations/failed-batches.ts";
+import {
+  selectTraced,
+  selectTracedBatch,
+  selectTracedMembers,
+  selectTracedNews,
+} from "./operations/message-trace.ts";
 import { appendEntries } from "./sending/append.ts";
 import { selectDuplicates } from "./sending/duplicates.ts";
 import { updateCursors } from "./signals/receipts.ts";
@@ -69,6 +77,13 @@ const statements = [
   deleteNews,
   markNews,
   claimOutbox,
+  insertDeadLetters,
+  selectDeadLetters,
+  selectFailed,
+  selectTraced,
+  selectTracedBatch,
+  selectTracedMembers,
+  selectTracedNews,
 ];
 
 /**

@@ -3,13 +3,18 @@ import { inspect } from "node:util";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import type pg from "pg";
-import { type ServerFrame, ServerFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
-import { type Envelope, EnvelopeSchema } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import {
+  type DescribeDeliveriesRequest,
+  ProcessService,
+} from "#gen/lucky/internal/operations/v1/process_pb.js";
+import {
+  type RecordAuditRequest,
+  SessionService,
+} from "#gen/lucky/internal/session/v1/session_pb.js";
 import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
-import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import {
   MessageService,
   type SendRequest,
@@ -17,11 +22,13 @@ import {
   type SendResult,
   SendResultSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
+import { OperationsService } from "#gen/lucky/operations/v1/operations_pb.js";
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import { createMemoryBus } from "#platform/bus/memory.ts";
 import type { Clock } from "#platform/clock.ts";
 import { defaultsOf } from "#platform/config/config.ts";
+import { fail } from "#platform/errors.ts";
 import { callerKey } from "#platform/identity/caller.ts";
 import { allTimesOf } from "#platform/ids.fixture.ts";
 import { createIds } from "#platform/ids.ts";
@@ -37,6 +44,7 @@ import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { type ServerConfig, serverConfig } from "./config.ts";
 import { TestAccounts } from "./conversations/accounts.fixture.ts";
 import { type Server, type ServerDependencies, startServer } from "./service.ts";
+import { Subscriber } from "./subscriber.fixture.ts";
 
 /** The first user id that does not exist; greater ids do not exist either. */
 export const UNKNOWN_USER_ID = "900000";
@@ -69,6 +77,7 @@ export interface RunningServer {
   conversations(userId: string): Client<typeof ConversationService>;
   groups(userId: string): Client<typeof GroupService>;
   presence(userId: string): Client<typeof PresenceService>;
+  operations(userId: string): Client<typeof OperationsService>;
   /** Appends a batch of sends. Returns one result each, in their order. */
   append(...sends: Outgoing[]): Promise<SendResult[]>;
 }
@@ -92,6 +101,12 @@ export class Stand {
   authAnswers: Promise<void> = Promise.resolve();
   /** The accounts of auth. */
   readonly accounts = new TestAccounts(Number(UNKNOWN_USER_ID));
+  /** Auth refuses entries of the audit log: the caller is no longer an operator. */
+  refusesAudit = false;
+  /** Entries of the audit log that auth received. */
+  readonly audit: RecordAuditRequest[] = [];
+  /** Questions for the connect instances. */
+  readonly asked: DescribeDeliveriesRequest[] = [];
   /** Queues that reject every message. */
   readonly failingQueues = new Set<string>();
   /** Outage of the registry: a server gets its cached list of instances, and no channels. */
@@ -102,6 +117,22 @@ export class Stand {
   /** The registry of the instances. */
   readonly registry: Registry;
   readonly #openRegistry: () => Registry;
+  /** A connect instance, asked by servers. */
+  readonly #process = createClient(
+    ProcessService,
+    localTransport(
+      [
+        serve(ProcessService, {
+          describeSettings: () => ({}),
+          describeDeliveries: (question) => {
+            this.asked.push(question);
+            return { deliveries: { instanceId: "connect-0", sessionCount: 1 } };
+          },
+        }),
+      ],
+      [],
+    ),
+  );
   readonly #t: CleanupScope;
   /** `open` opens the registry of one process, with the clock of the stand; in memory by default. */
   constructor(
@@ -143,6 +174,11 @@ export class Stand {
     const auth = serve(SessionService, {
       listRevocations: () => ({}),
       recordLastSeen: () => ({}),
+      recordAudit: (entry) => {
+        if (this.refusesAudit) throw fail(ErrorReason.PERMISSION_DENIED, "no operator");
+        this.audit.push(entry);
+        return {};
+      },
       getDevicePolicy: () => ({}),
       checkUsers: async ({ userIds }) => {
         const answer = this.accounts.check(userIds);
@@ -166,7 +202,12 @@ export class Stand {
       sessions: { ...sessions, checkUsers: (request) => sessions.checkUsers(request) },
       ids: createIds({ window: allTimesOf(worker), clock }),
       clock,
-      processes: { of: async () => [] },
+      processes: {
+        of: async (service) => [
+          { service, instanceId: "connect-0", client: this.#process },
+          { service, instanceId: "connect-old", client: undefined },
+        ],
+      },
     });
     this.#t.after(() => server.stop());
     this.#t.after(() => registry.close());
@@ -200,6 +241,7 @@ export class Stand {
       conversations: (userId) => createClient(ConversationService, transport(userId)),
       groups: (userId) => createClient(GroupService, transport(userId)),
       presence: (userId) => createClient(PresenceService, transport(userId)),
+      operations: (userId) => createClient(OperationsService, transport(userId)),
       async append(...sends) {
         const uplinks = sends.map((send) => ({
           senderId: send.from,
@@ -243,39 +285,6 @@ export class Stand {
   }
 }
 
-/** Envelopes that one instance received over the bus. */
-export class Subscriber {
-  readonly envelopes: Envelope[] = [];
-  readonly #waiting = new Set<() => void>();
-
-  take(body: Uint8Array): void {
-    this.envelopes.push(fromBinary(EnvelopeSchema, body));
-    for (const wake of this.#waiting) wake();
-    this.#waiting.clear();
-  }
-
-  get entries(): Entry[] {
-    return this.envelopes.flatMap(({ deliveries }) =>
-      deliveries.flatMap(({ entries }) => entries.map((bytes) => fromBinary(EntrySchema, bytes))),
-    );
-  }
-
-  get frames(): ServerFrame[] {
-    return this.envelopes.flatMap(({ signals }) =>
-      signals.map(({ frame }) => fromBinary(ServerFrameSchema, frame)),
-    );
-  }
-
-  get texts(): string[] {
-    return this.entries.map(textOf);
-  }
-
-  /** Resolves when the condition holds; checks it after each envelope. */
-  async until(holds: (subscriber: Subscriber) => boolean): Promise<void> {
-    while (!holds(this)) await new Promise<void>((resolve) => this.#waiting.add(resolve));
-  }
-}
-
 export const toUser = (value: string): SendRequest["target"] => ({ case: "userId", value });
 export const toConversation = (value: string): SendRequest["target"] => ({
   case: "conversationId",
@@ -301,11 +310,6 @@ export function request(init: MessageInitShape<typeof SendRequestSchema>): Uint8
 }
 
 export const contentOf = (text: string) => ({ kind: { case: "text", value: { text } } }) as const;
-
-export function textOf(entry: Entry): string {
-  const kind = entry.content?.kind;
-  return kind?.case === "text" ? kind.value.text : `(${kind?.case})`;
-}
 
 /** Position of an accepted send; fails the test for a refused one. */
 export function accepted(result: SendResult | undefined) {

@@ -63,8 +63,8 @@ export interface ServerDependencies {
 
 export interface Server extends RunningService {
   /**
-   * Resets abandoned outbox rows, on an operator's decision, and publishes them. Returns the number
-   * of batches. Throws UNAVAILABLE.
+   * Resets all abandoned outbox rows and publishes them. Returns the number of batches. Throws
+   * UNAVAILABLE.
    */
   replay(): Promise<number>;
   /** Whether no database of the log can be reached, so that other instances may serve better. */
@@ -90,9 +90,9 @@ const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
 
 /**
  * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
- * MessageService, ConversationService, GroupService, PresenceService, OperationsService and IngressService. The
- * caller closes the dependencies after `stop`. Rejects with an error for operators when the databases of the log do not
- * have each bucket once.
+ * MessageService, ConversationService, GroupService, PresenceService, OperationsService and IngressService.
+ * The caller closes the dependencies after `stop`. Rejects with an error for operators when the databases of
+ * the log do not have each bucket once.
  */
 export async function startServer(d: ServerDependencies): Promise<Server> {
   const { config, clock, log } = d;
@@ -148,6 +148,19 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     await relay.idle();
     await Promise.all([...outboxes.values()].map((outbox) => outbox.flush()));
   };
+  const poll = () =>
+    Promise.all([...compensations.values()].map((compensation) => compensation.poll()));
+  const replay = (batchIds?: readonly string[]) => replayBatches([...outboxes.values()], batchIds);
+  const operations = operationsService({
+    ...{ logs, mustServe },
+    processes: d.processes,
+    sessions: d.sessions,
+    async replay(batchIds) {
+      const batches = await replay(batchIds);
+      void poll();
+      return batches;
+    },
+  });
   const isReady = ({ answeredAtMs }: Database) => clock.elapsed() - answeredAtMs < READY_WINDOW_MS;
 
   return {
@@ -157,21 +170,14 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       serve(MessageService, messageService({ ...signals, sends })),
       serve(GroupService, groupService({ ...groups, mustServe })),
       serve(PresenceService, presenceService(signals)),
-      serve(OperationsService, operationsService({ processes: d.processes, mustServe })),
+      serve(OperationsService, operations),
     ],
     ready: () => serving && logs.databases.some(isReady),
     impaired: () => logs.databases.every(({ unreachable }) => unreachable),
     databaseWaitMs: () => Math.min(...logs.databases.map(({ waitMs }) => waitMs)),
     async replay() {
-      const replays = await Promise.allSettled(
-        [...outboxes.values()].map((outbox) => outbox.replay()),
-      );
-      await Promise.all([...compensations.values()].map((compensation) => compensation.poll()));
-      let batches = 0;
-      for (const replay of replays) {
-        if (replay.status === "rejected") throw replay.reason;
-        batches += replay.value;
-      }
+      const batches = await replay();
+      await poll();
       return batches;
     },
     stop() {
@@ -184,6 +190,23 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       return stopping;
     },
   };
+}
+
+/**
+ * Resets abandoned rows in all databases, all or those with the ids. Returns their number. Throws
+ * UNAVAILABLE when a database cannot be reached, after it has tried the others.
+ */
+async function replayBatches(
+  outboxes: readonly Outbox[],
+  batchIds?: readonly string[],
+): Promise<number> {
+  const replays = await Promise.allSettled(outboxes.map((outbox) => outbox.replay(batchIds)));
+  let batches = 0;
+  for (const replay of replays) {
+    if (replay.status === "rejected") throw replay.reason;
+    batches += replay.value;
+  }
+  return batches;
 }
 
 /** Creates a part of the service for each database of the log; its log lines name the database. */

@@ -17,6 +17,7 @@ import { type TestIssuer, testIssuer } from "#platform/identity/tokens.fixture.t
 import { createLog } from "#platform/log.ts";
 import type { MeshTlsFiles } from "#platform/mesh-tls.ts";
 import { Metrics } from "#platform/metrics.ts";
+import type { DescribeDeliveries } from "#platform/process/process-service.ts";
 import { createHub, createMemoryRegistry, type Hub } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { localTransport } from "#platform/rpc/calling/local.ts";
@@ -68,6 +69,8 @@ export interface ConnectHarness {
   /** Opens a session and returns its device. */
   device(userId: string, deviceId?: string, deviceClass?: DeviceClass): Promise<RawDevice>;
   ready(): boolean;
+  /** Describes the deliveries of an entry to the sessions of the instance. */
+  readonly deliveries: DescribeDeliveries;
   stop(): Promise<void>;
 }
 
@@ -192,6 +195,7 @@ export async function startConnectHarness(
       return RawDevice.hello(address, token);
     },
     ready: connect.ready,
+    deliveries: connect.deliveries,
     stop: connect.stop,
   };
 }

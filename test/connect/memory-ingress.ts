@@ -9,6 +9,7 @@ import {
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { SendRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
+import type { DeadLetter } from "#gen/lucky/operations/v1/operations_pb.js";
 import type { Bus } from "#platform/bus/bus.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
@@ -32,6 +33,7 @@ export class MemoryIngress {
   advanceCalls = 0;
   readonly signals: TypingSignal[] = [];
   readonly batches: number[] = [];
+  readonly deadLetters: DeadLetter[] = [];
   /** Look-ups of a user's groups, counted per user and call. */
   lookUps = 0;
   /** Set to drop every publish, as a broken bus would. */
@@ -119,6 +121,11 @@ export class MemoryIngress {
             return { entries: all.slice(from, from + limit) };
           }),
         };
+      },
+      recordDeadLetters: async ({ letters }) => {
+        mustBeUp();
+        this.deadLetters.push(...letters);
+        return {};
       },
       sweep: async ({ userIds, cursor }) => {
         mustBeUp();

@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { toJsonString } from "@bufbuild/protobuf";
 import { AccountState, AdminService, AuditAction, Role } from "#gen/lucky/admin/v1/admin_pb.js";
 import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import {
+  DeliveryState,
+  OperationsService,
+  TraceMessageResponseSchema,
+} from "#gen/lucky/operations/v1/operations_pb.js";
 import { LuckyError } from "../../client/error.ts";
 import { sealPassword } from "../../client/login/password.ts";
 import { clientOf, type Person, people, proofBy } from "../world/people.ts";
@@ -141,4 +147,45 @@ test("an administrator sets a new password for a locked account", {
 test("the database refuses updates and deletes of audit rows", { timeout: TIMEOUT }, async () => {
   for (const sql of ["UPDATE auth.audit SET reason = ''", "DELETE FROM auth.audit"])
     await assert.rejects(world.pool.query(sql), /append-only/);
+});
+
+test("an operator follows a message from its acceptance to the acknowledgement of a device", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const operator = await personWithRole("operator", "operator");
+  const { accessToken } = await operator.login();
+  const operations = clientOf(world.url, OperationsService, accessToken);
+  const [ana, ben] = await people(world, "ana", "ben");
+  const [a, b] = await Promise.all([ana!.clientDevice(), ben!.clientDevice()]);
+  t.after(() => Promise.all([ana!.closeDevices(), ben!.closeDevices()]));
+  await Promise.all([a.client.connect(), b.client.connect()]);
+  const { conversationId, sequence } = await a.client.send({ userId: ben!.userId }, "hello");
+  await b.until(() => b.texts().includes("hello"));
+  const trace = () => operations.traceMessage({ conversationId, sequence });
+  let seen = await trace();
+  const sessionsOfBen = () =>
+    seen.instances.flatMap(({ sessions }) => sessions).filter((one) => one.userId === ben!.userId);
+  // The bus confirms, and the cursor is stored, after the device shows the text.
+  while (seen.deliveredCount < 1 || seen.publication?.batchId !== "0") seen = await trace();
+  assert.equal(seen.entry?.senderId, ana!.userId);
+  assert.equal(seen.entry?.kind, "text");
+  assert.doesNotMatch(toJsonString(TraceMessageResponseSchema, seen), /hello/);
+  assert.deepEqual(
+    sessionsOfBen().map(({ state }) => DeliveryState[state]),
+    ["ACKNOWLEDGED"],
+  );
+  assert.ok(seen.instances.every(({ failure }) => failure === ""));
+  assert.deepEqual((await operations.listFailedBatches({})).batches, []);
+  assert.equal((await operations.replayFailedBatches({ reason: "drill" })).replayed, 0);
+  const root = await adminOf(await personWithRole("root", "admin"));
+  const { entries } = await root.listAudit({ actorId: operator.userId });
+  assert.deepEqual(
+    entries.map(({ action, reason }) => [AuditAction[action], reason]),
+    [["BATCHES_REPLAYED", "drill"]],
+  );
+  const asAna = clientOf(world.url, OperationsService, (await ana!.login()).accessToken);
+  await assert.rejects(
+    asAna.traceMessage({ conversationId, sequence }),
+    because(ErrorReason.PERMISSION_DENIED),
+  );
 });

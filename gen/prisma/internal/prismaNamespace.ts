@@ -416,6 +416,7 @@ export const ModelName = {
   Member: 'Member',
   Entry: 'Entry',
   Outbox: 'Outbox',
+  DeadLetter: 'DeadLetter',
   News: 'News',
   NewsFloor: 'NewsFloor',
   Database: 'Database',
@@ -435,7 +436,7 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
     omit: GlobalOmitOptions
   }
   meta: {
-    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "registrationKey" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "news" | "newsFloor" | "database" | "bucket"
+    modelProps: "worker" | "account" | "login" | "refreshToken" | "key" | "nameShape" | "smsCode" | "usedNonce" | "registrationKey" | "qrLogin" | "securityNotice" | "deviceRule" | "audit" | "conversation" | "direct" | "groupKey" | "member" | "entry" | "outbox" | "deadLetter" | "news" | "newsFloor" | "database" | "bucket"
     txIsolationLevel: TransactionIsolationLevel
   }
   model: {
@@ -1845,6 +1846,80 @@ export type TypeMap<ExtArgs extends runtime.Types.Extensions.InternalArgs = runt
         }
       }
     }
+    DeadLetter: {
+      payload: Prisma.$DeadLetterPayload<ExtArgs>
+      fields: Prisma.DeadLetterFieldRefs
+      operations: {
+        findUnique: {
+          args: Prisma.DeadLetterFindUniqueArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload> | null
+        }
+        findUniqueOrThrow: {
+          args: Prisma.DeadLetterFindUniqueOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>
+        }
+        findFirst: {
+          args: Prisma.DeadLetterFindFirstArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload> | null
+        }
+        findFirstOrThrow: {
+          args: Prisma.DeadLetterFindFirstOrThrowArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>
+        }
+        findMany: {
+          args: Prisma.DeadLetterFindManyArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>[]
+        }
+        create: {
+          args: Prisma.DeadLetterCreateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>
+        }
+        createMany: {
+          args: Prisma.DeadLetterCreateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        createManyAndReturn: {
+          args: Prisma.DeadLetterCreateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>[]
+        }
+        delete: {
+          args: Prisma.DeadLetterDeleteArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>
+        }
+        update: {
+          args: Prisma.DeadLetterUpdateArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>
+        }
+        deleteMany: {
+          args: Prisma.DeadLetterDeleteManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateMany: {
+          args: Prisma.DeadLetterUpdateManyArgs<ExtArgs>
+          result: BatchPayload
+        }
+        updateManyAndReturn: {
+          args: Prisma.DeadLetterUpdateManyAndReturnArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>[]
+        }
+        upsert: {
+          args: Prisma.DeadLetterUpsertArgs<ExtArgs>
+          result: runtime.Types.Utils.PayloadToResult<Prisma.$DeadLetterPayload>
+        }
+        aggregate: {
+          args: Prisma.DeadLetterAggregateArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.AggregateDeadLetter>
+        }
+        groupBy: {
+          args: Prisma.DeadLetterGroupByArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.DeadLetterGroupByOutputType>[]
+        }
+        count: {
+          args: Prisma.DeadLetterCountArgs<ExtArgs>
+          result: runtime.Types.Utils.Optional<Prisma.DeadLetterCountAggregateOutputType> | number
+        }
+      }
+    }
     News: {
       payload: Prisma.$NewsPayload<ExtArgs>
       fields: Prisma.NewsFieldRefs
@@ -2418,10 +2493,27 @@ export const OutboxScalarFieldEnum = {
   createdAtMs: 'createdAtMs',
   attempts: 'attempts',
   nextAttemptAtMs: 'nextAttemptAtMs',
-  memberIds: 'memberIds'
+  memberIds: 'memberIds',
+  failure: 'failure',
+  failedAtMs: 'failedAtMs'
 } as const
 
 export type OutboxScalarFieldEnum = (typeof OutboxScalarFieldEnum)[keyof typeof OutboxScalarFieldEnum]
+
+
+export const DeadLetterScalarFieldEnum = {
+  deadLetterId: 'deadLetterId',
+  atMs: 'atMs',
+  queue: 'queue',
+  reason: 'reason',
+  bytes: 'bytes',
+  conversations: 'conversations',
+  conversationIds: 'conversationIds',
+  firstSequences: 'firstSequences',
+  lastSequences: 'lastSequences'
+} as const
+
+export type DeadLetterScalarFieldEnum = (typeof DeadLetterScalarFieldEnum)[keyof typeof DeadLetterScalarFieldEnum]
 
 
 export const NewsScalarFieldEnum = {
@@ -2750,6 +2842,7 @@ export type GlobalOmitConfig = {
   member?: Prisma.MemberOmit
   entry?: Prisma.EntryOmit
   outbox?: Prisma.OutboxOmit
+  deadLetter?: Prisma.DeadLetterOmit
   news?: Prisma.NewsOmit
   newsFloor?: Prisma.NewsFloorOmit
   database?: Prisma.DatabaseOmit

@@ -70,6 +70,7 @@ export const ModelName = {
   Member: 'Member',
   Entry: 'Entry',
   Outbox: 'Outbox',
+  DeadLetter: 'DeadLetter',
   News: 'News',
   NewsFloor: 'NewsFloor',
   Database: 'Database',
@@ -346,10 +347,27 @@ export const OutboxScalarFieldEnum = {
   createdAtMs: 'createdAtMs',
   attempts: 'attempts',
   nextAttemptAtMs: 'nextAttemptAtMs',
-  memberIds: 'memberIds'
+  memberIds: 'memberIds',
+  failure: 'failure',
+  failedAtMs: 'failedAtMs'
 } as const
 
 export type OutboxScalarFieldEnum = (typeof OutboxScalarFieldEnum)[keyof typeof OutboxScalarFieldEnum]
+
+
+export const DeadLetterScalarFieldEnum = {
+  deadLetterId: 'deadLetterId',
+  atMs: 'atMs',
+  queue: 'queue',
+  reason: 'reason',
+  bytes: 'bytes',
+  conversations: 'conversations',
+  conversationIds: 'conversationIds',
+  firstSequences: 'firstSequences',
+  lastSequences: 'lastSequences'
+} as const
+
+export type DeadLetterScalarFieldEnum = (typeof DeadLetterScalarFieldEnum)[keyof typeof DeadLetterScalarFieldEnum]
 
 
 export const NewsScalarFieldEnum = {

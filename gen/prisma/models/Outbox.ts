@@ -35,6 +35,7 @@ export type OutboxAvgAggregateOutputType = {
   attempts: number | null
   nextAttemptAtMs: number | null
   memberIds: number | null
+  failedAtMs: number | null
 }
 
 export type OutboxSumAggregateOutputType = {
@@ -46,6 +47,7 @@ export type OutboxSumAggregateOutputType = {
   attempts: number | null
   nextAttemptAtMs: bigint | null
   memberIds: bigint[]
+  failedAtMs: bigint | null
 }
 
 export type OutboxMinAggregateOutputType = {
@@ -53,6 +55,8 @@ export type OutboxMinAggregateOutputType = {
   createdAtMs: bigint | null
   attempts: number | null
   nextAttemptAtMs: bigint | null
+  failure: string | null
+  failedAtMs: bigint | null
 }
 
 export type OutboxMaxAggregateOutputType = {
@@ -60,6 +64,8 @@ export type OutboxMaxAggregateOutputType = {
   createdAtMs: bigint | null
   attempts: number | null
   nextAttemptAtMs: bigint | null
+  failure: string | null
+  failedAtMs: bigint | null
 }
 
 export type OutboxCountAggregateOutputType = {
@@ -71,6 +77,8 @@ export type OutboxCountAggregateOutputType = {
   attempts: number
   nextAttemptAtMs: number
   memberIds: number
+  failure: number
+  failedAtMs: number
   _all: number
 }
 
@@ -84,6 +92,7 @@ export type OutboxAvgAggregateInputType = {
   attempts?: true
   nextAttemptAtMs?: true
   memberIds?: true
+  failedAtMs?: true
 }
 
 export type OutboxSumAggregateInputType = {
@@ -95,6 +104,7 @@ export type OutboxSumAggregateInputType = {
   attempts?: true
   nextAttemptAtMs?: true
   memberIds?: true
+  failedAtMs?: true
 }
 
 export type OutboxMinAggregateInputType = {
@@ -102,6 +112,8 @@ export type OutboxMinAggregateInputType = {
   createdAtMs?: true
   attempts?: true
   nextAttemptAtMs?: true
+  failure?: true
+  failedAtMs?: true
 }
 
 export type OutboxMaxAggregateInputType = {
@@ -109,6 +121,8 @@ export type OutboxMaxAggregateInputType = {
   createdAtMs?: true
   attempts?: true
   nextAttemptAtMs?: true
+  failure?: true
+  failedAtMs?: true
 }
 
 export type OutboxCountAggregateInputType = {
@@ -120,6 +134,8 @@ export type OutboxCountAggregateInputType = {
   attempts?: true
   nextAttemptAtMs?: true
   memberIds?: true
+  failure?: true
+  failedAtMs?: true
   _all?: true
 }
 
@@ -218,6 +234,8 @@ export type OutboxGroupByOutputType = {
   attempts: number
   nextAttemptAtMs: bigint | null
   memberIds: bigint[]
+  failure: string | null
+  failedAtMs: bigint | null
   _count: OutboxCountAggregateOutputType | null
   _avg: OutboxAvgAggregateOutputType | null
   _sum: OutboxSumAggregateOutputType | null
@@ -252,6 +270,8 @@ export type OutboxWhereInput = {
   attempts?: Prisma.IntFilter<"Outbox"> | number
   nextAttemptAtMs?: Prisma.BigIntNullableFilter<"Outbox"> | bigint | number | null
   memberIds?: Prisma.BigIntNullableListFilter<"Outbox">
+  failure?: Prisma.StringNullableFilter<"Outbox"> | string | null
+  failedAtMs?: Prisma.BigIntNullableFilter<"Outbox"> | bigint | number | null
 }
 
 export type OutboxOrderByWithRelationInput = {
@@ -263,6 +283,8 @@ export type OutboxOrderByWithRelationInput = {
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
   memberIds?: Prisma.SortOrder
+  failure?: Prisma.SortOrderInput | Prisma.SortOrder
+  failedAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
 }
 
 export type OutboxWhereUniqueInput = Prisma.AtLeast<{
@@ -277,6 +299,8 @@ export type OutboxWhereUniqueInput = Prisma.AtLeast<{
   attempts?: Prisma.IntFilter<"Outbox"> | number
   nextAttemptAtMs?: Prisma.BigIntNullableFilter<"Outbox"> | bigint | number | null
   memberIds?: Prisma.BigIntNullableListFilter<"Outbox">
+  failure?: Prisma.StringNullableFilter<"Outbox"> | string | null
+  failedAtMs?: Prisma.BigIntNullableFilter<"Outbox"> | bigint | number | null
 }, "outboxId">
 
 export type OutboxOrderByWithAggregationInput = {
@@ -288,6 +312,8 @@ export type OutboxOrderByWithAggregationInput = {
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
   memberIds?: Prisma.SortOrder
+  failure?: Prisma.SortOrderInput | Prisma.SortOrder
+  failedAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
   _count?: Prisma.OutboxCountOrderByAggregateInput
   _avg?: Prisma.OutboxAvgOrderByAggregateInput
   _max?: Prisma.OutboxMaxOrderByAggregateInput
@@ -307,6 +333,8 @@ export type OutboxScalarWhereWithAggregatesInput = {
   attempts?: Prisma.IntWithAggregatesFilter<"Outbox"> | number
   nextAttemptAtMs?: Prisma.BigIntNullableWithAggregatesFilter<"Outbox"> | bigint | number | null
   memberIds?: Prisma.BigIntNullableListFilter<"Outbox">
+  failure?: Prisma.StringNullableWithAggregatesFilter<"Outbox"> | string | null
+  failedAtMs?: Prisma.BigIntNullableWithAggregatesFilter<"Outbox"> | bigint | number | null
 }
 
 export type OutboxCreateInput = {
@@ -318,6 +346,8 @@ export type OutboxCreateInput = {
   attempts?: number
   nextAttemptAtMs?: bigint | number | null
   memberIds?: Prisma.OutboxCreatememberIdsInput | bigint[] | number[]
+  failure?: string | null
+  failedAtMs?: bigint | number | null
 }
 
 export type OutboxUncheckedCreateInput = {
@@ -329,6 +359,8 @@ export type OutboxUncheckedCreateInput = {
   attempts?: number
   nextAttemptAtMs?: bigint | number | null
   memberIds?: Prisma.OutboxCreatememberIdsInput | bigint[] | number[]
+  failure?: string | null
+  failedAtMs?: bigint | number | null
 }
 
 export type OutboxUpdateInput = {
@@ -340,6 +372,8 @@ export type OutboxUpdateInput = {
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
   memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
+  failure?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  failedAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
 }
 
 export type OutboxUncheckedUpdateInput = {
@@ -351,6 +385,8 @@ export type OutboxUncheckedUpdateInput = {
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
   memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
+  failure?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  failedAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
 }
 
 export type OutboxCreateManyInput = {
@@ -362,6 +398,8 @@ export type OutboxCreateManyInput = {
   attempts?: number
   nextAttemptAtMs?: bigint | number | null
   memberIds?: Prisma.OutboxCreatememberIdsInput | bigint[] | number[]
+  failure?: string | null
+  failedAtMs?: bigint | number | null
 }
 
 export type OutboxUpdateManyMutationInput = {
@@ -373,6 +411,8 @@ export type OutboxUpdateManyMutationInput = {
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
   memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
+  failure?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  failedAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
 }
 
 export type OutboxUncheckedUpdateManyInput = {
@@ -384,6 +424,8 @@ export type OutboxUncheckedUpdateManyInput = {
   attempts?: Prisma.IntFieldUpdateOperationsInput | number
   nextAttemptAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
   memberIds?: Prisma.OutboxUpdatememberIdsInput | bigint[] | number[]
+  failure?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  failedAtMs?: Prisma.NullableBigIntFieldUpdateOperationsInput | bigint | number | null
 }
 
 export type BigIntNullableListFilter<$PrismaModel = never> = {
@@ -411,6 +453,8 @@ export type OutboxCountOrderByAggregateInput = {
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
   memberIds?: Prisma.SortOrder
+  failure?: Prisma.SortOrder
+  failedAtMs?: Prisma.SortOrder
 }
 
 export type OutboxAvgOrderByAggregateInput = {
@@ -422,6 +466,7 @@ export type OutboxAvgOrderByAggregateInput = {
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
   memberIds?: Prisma.SortOrder
+  failedAtMs?: Prisma.SortOrder
 }
 
 export type OutboxMaxOrderByAggregateInput = {
@@ -429,6 +474,8 @@ export type OutboxMaxOrderByAggregateInput = {
   createdAtMs?: Prisma.SortOrder
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
+  failure?: Prisma.SortOrder
+  failedAtMs?: Prisma.SortOrder
 }
 
 export type OutboxMinOrderByAggregateInput = {
@@ -436,6 +483,8 @@ export type OutboxMinOrderByAggregateInput = {
   createdAtMs?: Prisma.SortOrder
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
+  failure?: Prisma.SortOrder
+  failedAtMs?: Prisma.SortOrder
 }
 
 export type OutboxSumOrderByAggregateInput = {
@@ -447,6 +496,7 @@ export type OutboxSumOrderByAggregateInput = {
   attempts?: Prisma.SortOrder
   nextAttemptAtMs?: Prisma.SortOrder
   memberIds?: Prisma.SortOrder
+  failedAtMs?: Prisma.SortOrder
 }
 
 export type OutboxCreateconversationIdsInput = {
@@ -496,6 +546,8 @@ export type OutboxSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs =
   attempts?: boolean
   nextAttemptAtMs?: boolean
   memberIds?: boolean
+  failure?: boolean
+  failedAtMs?: boolean
 }, ExtArgs["result"]["outbox"]>
 
 export type OutboxSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -507,6 +559,8 @@ export type OutboxSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extens
   attempts?: boolean
   nextAttemptAtMs?: boolean
   memberIds?: boolean
+  failure?: boolean
+  failedAtMs?: boolean
 }, ExtArgs["result"]["outbox"]>
 
 export type OutboxSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
@@ -518,6 +572,8 @@ export type OutboxSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extens
   attempts?: boolean
   nextAttemptAtMs?: boolean
   memberIds?: boolean
+  failure?: boolean
+  failedAtMs?: boolean
 }, ExtArgs["result"]["outbox"]>
 
 export type OutboxSelectScalar = {
@@ -529,9 +585,11 @@ export type OutboxSelectScalar = {
   attempts?: boolean
   nextAttemptAtMs?: boolean
   memberIds?: boolean
+  failure?: boolean
+  failedAtMs?: boolean
 }
 
-export type OutboxOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"outboxId" | "conversationIds" | "baseSequences" | "counts" | "createdAtMs" | "attempts" | "nextAttemptAtMs" | "memberIds", ExtArgs["result"]["outbox"]>
+export type OutboxOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"outboxId" | "conversationIds" | "baseSequences" | "counts" | "createdAtMs" | "attempts" | "nextAttemptAtMs" | "memberIds" | "failure" | "failedAtMs", ExtArgs["result"]["outbox"]>
 
 export type $OutboxPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   name: "Outbox"
@@ -545,6 +603,8 @@ export type $OutboxPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs
     attempts: number
     nextAttemptAtMs: bigint | null
     memberIds: bigint[]
+    failure: string | null
+    failedAtMs: bigint | null
   }, ExtArgs["result"]["outbox"]>
   composites: {}
 }
@@ -976,6 +1036,8 @@ export interface OutboxFieldRefs {
   readonly attempts: Prisma.FieldRef<"Outbox", 'Int'>
   readonly nextAttemptAtMs: Prisma.FieldRef<"Outbox", 'BigInt'>
   readonly memberIds: Prisma.FieldRef<"Outbox", 'BigInt[]'>
+  readonly failure: Prisma.FieldRef<"Outbox", 'String'>
+  readonly failedAtMs: Prisma.FieldRef<"Outbox", 'BigInt'>
 }
     
 

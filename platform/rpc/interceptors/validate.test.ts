@@ -42,6 +42,7 @@ test("an internal batch is accepted up to the bound of the contract and refused 
     signalBatch: empty,
     readEntries: empty,
     sweep: empty,
+    recordDeadLetters: empty,
   });
   const client = createClient(IngressService, localTransport([served], [validateInterceptor()]));
   const items = (count: number) => Array.from({ length: count }, () => ({}));

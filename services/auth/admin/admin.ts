@@ -2,7 +2,6 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { AdminService } from "#gen/lucky/admin/v1/admin_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Accounts } from "../accounts/accounts.ts";
-import type { Audit } from "../accounts/audit.ts";
 import type { PasswordPolicy } from "../credentials/password-policy.ts";
 import type { Passwords } from "../credentials/passwords.ts";
 import type { ProvenChanges } from "../credentials/proven-changes.ts";
@@ -15,7 +14,7 @@ import { createAccountAccess } from "./account-access.ts";
 import { createAccountSearch } from "./account-search.ts";
 import { createAccountViews } from "./account-views.ts";
 import { createAuditLog } from "./audit-log.ts";
-import { createAuditedChanges } from "./audited-changes.ts";
+import type { AuditedChanges } from "./audited-changes.ts";
 import { createDevicePolicyMethods } from "./device-policy.ts";
 import { createGrantRole } from "./grant-role.ts";
 import { createSetPassword } from "./set-password.ts";
@@ -23,7 +22,7 @@ import { createSetPassword } from "./set-password.ts";
 /** AdminService: account management for operators and administrators. */
 export function createAdmin({
   accounts,
-  audit,
+  changes,
   clock,
   columns,
   database,
@@ -35,7 +34,7 @@ export function createAdmin({
   provenChanges,
 }: {
   accounts: Accounts;
-  audit: Audit;
+  changes: AuditedChanges;
   clock: Clock;
   columns: ColumnEncryption;
   database: Database;
@@ -47,7 +46,6 @@ export function createAdmin({
   provenChanges: ProvenChanges;
 }): ServiceImpl<typeof AdminService> {
   const views = createAccountViews({ accounts, clock, columns, database });
-  const changes = createAuditedChanges({ audit, database, logins });
   return {
     ...createAccountSearch({ accounts, changes, database, views }),
     ...createAccountAccess({ changes, clock, logins, views }),

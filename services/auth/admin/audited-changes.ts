@@ -52,6 +52,17 @@ export interface AuditedChanges {
     act: AdminAction,
     work: (tx: Transaction) => Promise<{ detail: string; userId?: string }>,
   ): Promise<void>;
+  /** Audits an action in another service, before it happens. Throws PERMISSION_DENIED. */
+  record(action: ForeignAction, detail: string): Promise<void>;
+}
+
+/** An operator's action in another service. */
+export interface ForeignAction {
+  readonly actorId: string;
+  readonly action: AuditAction;
+  readonly reason: string;
+  /** Address of the operator; empty when it is not known. */
+  readonly address: string;
 }
 
 export function createAuditedChanges({
@@ -101,6 +112,14 @@ export function createAuditedChanges({
         return result;
       });
       if (changed?.ended) logins.notifyRevoked(changed.ended);
+    },
+    async record({ address, ...act }, detail) {
+      await database.$transaction(async (tx) => {
+        await lockRolesAndStates(tx);
+        await roleOf(tx, act.actorId);
+        const entry = { ...act, userId: "0", detail, coarseAddress: coarseAddress(address) };
+        await audit.write(tx, entry);
+      });
     },
     async changeSystem(act, work) {
       const { actorId, write } = auditWriter(act);

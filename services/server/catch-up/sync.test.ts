@@ -9,10 +9,10 @@ import {
   random,
   Stand,
   say,
-  textOf,
   toConversation,
   UNKNOWN_USER_ID,
 } from "../server.fixture.ts";
+import { textOf } from "../subscriber.fixture.ts";
 import { syncAll } from "./sync.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });

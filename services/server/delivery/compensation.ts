@@ -1,5 +1,7 @@
+import { ConnectError } from "@connectrpc/connect";
 import type { Bus } from "#platform/bus/bus.ts";
 import type { Clock, Timer } from "#platform/clock.ts";
+import { excerpt } from "#platform/excerpt.ts";
 import type { Log } from "#platform/log.ts";
 import type { Conversations } from "../conversations/conversations.ts";
 import { bigints, integers } from "../log/arrays.ts";
@@ -107,12 +109,16 @@ export const hastenOutbox: Statement = {
           FOR UPDATE SKIP LOCKED))`,
 };
 
+/** Maximum bytes of the reason of a failed batch. */
+const FAILURE_BYTES = 512;
+
 /** Abandons a row. It becomes news once: the sweep reads no abandoned rows. */
 export const abandonOutbox: Statement = {
   name: "im_outbox_abandon",
   route: { kind: "own" },
   text: newsOf(`
-      UPDATE im.outbox SET next_attempt_at_ms = NULL
+      UPDATE im.outbox
+         SET next_attempt_at_ms = NULL, failure = $2::text, failed_at_ms = $3::bigint
        WHERE outbox_id = $1::bigint AND next_attempt_at_ms IS NOT NULL`),
 };
 
@@ -253,7 +259,7 @@ export class Compensation {
    * not wait.
    */
   async #publish(row: OutboxRow): Promise<boolean> {
-    const { db, relay, outbox, metrics, config, log } = this.#options;
+    const { db, clock, relay, outbox, metrics, config, log } = this.#options;
     const { outbox_id: outboxId, attempts } = row;
     try {
       const { deliveries, missing } = await this.#deliveries(row);
@@ -268,7 +274,8 @@ export class Compensation {
       if (attempts < config.outboxAttempts) return false;
       metrics.outboxFailed(1);
       log.error({ event: "outbox_abandoned", outboxId, attempts, err: error });
-      await db.run(abandonOutbox, [outboxId]);
+      const failure = excerpt(messageOf(error), FAILURE_BYTES);
+      await db.run(abandonOutbox, [outboxId, failure, String(clock.now())]);
       return false;
     }
   }
@@ -304,6 +311,11 @@ export class Compensation {
     }
     return { deliveries, missing };
   }
+}
+
+/** The text of an error for operators, without the code that RPC errors put in front. */
+function messageOf(error: unknown): string {
+  return error instanceof ConnectError ? error.rawMessage : (error as Error).message;
 }
 
 /**

@@ -50,13 +50,18 @@ export const deleteOutbox: Statement = {
   text: newsOf("DELETE FROM im.outbox WHERE outbox_id = ANY ($1::bigint[])"),
 };
 
-/** Resets abandoned rows: they are due at once, with no attempt counted. An operator's decision. */
+/**
+ * Resets abandoned rows, all or those with the ids: they are due at once, with no attempt counted. An
+ * operator's decision.
+ */
 export const replayOutbox: Statement = {
   name: "im_outbox_replay",
   route: { kind: "own" },
   text: `
-    UPDATE im.outbox SET attempts = 0, next_attempt_at_ms = $1::bigint
-     WHERE next_attempt_at_ms IS NULL RETURNING outbox_id`,
+    UPDATE im.outbox
+       SET attempts = 0, next_attempt_at_ms = $1::bigint, failure = NULL, failed_at_ms = NULL
+     WHERE next_attempt_at_ms IS NULL AND ($2::bigint[] IS NULL OR outbox_id = ANY ($2::bigint[]))
+    RETURNING outbox_id`,
 };
 
 /** Maximum rows deleted in one statement; each is one batch of messages. */
@@ -93,10 +98,14 @@ export class Outbox {
     return this.#loop.flushNow();
   }
 
-  /** Resets the abandoned rows. Returns the number of batches. Throws UNAVAILABLE. */
-  async replay(): Promise<number> {
+  /**
+   * Resets the abandoned rows, all or those with the ids. Returns the number of batches. Throws
+   * UNAVAILABLE.
+   */
+  async replay(outboxIds?: readonly string[]): Promise<number> {
     const { db, clock } = this.#options;
-    return (await db.run(replayOutbox, [String(clock.now())])).length;
+    const ids = outboxIds === undefined ? null : bigints(outboxIds);
+    return (await db.run(replayOutbox, [String(clock.now()), ids])).length;
   }
 
   async #delete(): Promise<void> {

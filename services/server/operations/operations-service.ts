@@ -1,23 +1,83 @@
-import type { ServiceImpl } from "@connectrpc/connect";
-import type { OperationsService } from "#gen/lucky/operations/v1/operations_pb.js";
+import { create } from "@bufbuild/protobuf";
+import type { Client, HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import {
+  type OperationsService,
+  type ReplayFailedBatchesRequest,
+  type ReplayFailedBatchesResponse,
+  ReplayFailedBatchesResponseSchema,
+} from "#gen/lucky/operations/v1/operations_pb.js";
+import { userOf } from "#platform/identity/caller.ts";
 import type { Processes } from "#platform/process/processes.ts";
+import { peerAddress } from "#platform/rpc/peer.ts";
+import type { Logs } from "../log/logs.ts";
+import { connectDeliveries } from "./connect-deliveries.ts";
+import { listDeadLetters } from "./dead-letters.ts";
+import { listFailedBatches } from "./failed-batches.ts";
+import { traceMessage } from "./message-trace.ts";
 import { listSettings } from "./settings-list.ts";
 
 export interface OperationsDependencies {
+  readonly logs: Logs;
   readonly processes: Processes;
+  /** Client of auth, which keeps the audit log. */
+  readonly sessions: Pick<Client<typeof SessionService>, "recordAudit">;
+  /**
+   * Resets failed batches, all or those with the ids, and begins to publish them. Returns their number.
+   * Throws UNAVAILABLE.
+   */
+  readonly replay: (batchIds?: readonly string[]) => Promise<number>;
   /** Throws UNAVAILABLE while the instance stops. */
   readonly mustServe: () => void;
 }
 
 /** Implements OperationsService: what operators ask about the running system. */
-export function operationsService({
-  processes,
-  mustServe,
-}: OperationsDependencies): ServiceImpl<typeof OperationsService> {
+export function operationsService(
+  dependencies: OperationsDependencies,
+): ServiceImpl<typeof OperationsService> {
+  const { logs, processes, mustServe } = dependencies;
+  const deliveries = connectDeliveries(processes);
   return {
     getSettings(request, { signal }) {
       mustServe();
       return listSettings(processes, request, signal);
     },
+    traceMessage(request, { signal }) {
+      mustServe();
+      return traceMessage({ logs, deliveries }, request, signal);
+    },
+    listFailedBatches(request) {
+      mustServe();
+      return listFailedBatches(logs, request);
+    },
+    replayFailedBatches(request, context) {
+      mustServe();
+      return replayFailedBatches(dependencies, request, context);
+    },
+    listDeadLetters(request) {
+      mustServe();
+      return listDeadLetters(logs, request);
+    },
   };
+}
+
+/** Time-out of the audit entry, ms. Nothing is replayed without it. */
+const AUDIT_MS = 5_000;
+
+async function replayFailedBatches(
+  { sessions, replay }: OperationsDependencies,
+  { batchIds, reason }: ReplayFailedBatchesRequest,
+  context: HandlerContext,
+): Promise<ReplayFailedBatchesResponse> {
+  const entry = {
+    actorId: userOf(context).userId,
+    action: AuditAction.BATCHES_REPLAYED,
+    detail: batchIds.length === 0 ? "all failed batches" : `${batchIds.length} batches`,
+    reason,
+    peerAddress: context.values.get(peerAddress) ?? "",
+  };
+  await sessions.recordAudit(entry, { signal: context.signal, timeoutMs: AUDIT_MS });
+  const replayed = await replay(batchIds.length === 0 ? undefined : batchIds);
+  return create(ReplayFailedBatchesResponseSchema, { replayed });
 }

@@ -14,11 +14,11 @@ import {
   refused,
   request,
   Stand,
-  textOf,
   toConversation,
   toUser,
   UNKNOWN_USER_ID,
 } from "../server.fixture.ts";
+import { textOf } from "../subscriber.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 

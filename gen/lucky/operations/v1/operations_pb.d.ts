@@ -248,7 +248,7 @@ export declare type TraceMessageResponse = Message<"lucky.operations.v1.TraceMes
   publication?: Publication | undefined;
 
   /**
-   * Members who may see the entry, its sender included.
+   * Members who may see the entry, its sender included. A sender's cursors do not move with its sends.
    *
    * @generated from field: int32 member_count = 3;
    */
@@ -304,7 +304,7 @@ export declare type TracedEntry = Message<"lucky.operations.v1.TracedEntry"> & {
   messageId: string;
 
   /**
-   * Its sender; 0 for an entry of the server. The device of the sender is not stored.
+   * Its sender; for a tip, the user who caused it. The device of the sender is not stored.
    *
    * @generated from field: int64 sender_id = 2 [jstype = JS_STRING];
    */

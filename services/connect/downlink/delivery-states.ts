@@ -1,0 +1,67 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  DeliveryState,
+  type InstanceDeliveries,
+  InstanceDeliveriesSchema,
+  type SessionDelivery,
+  SessionDeliverySchema,
+} from "#gen/lucky/operations/v1/operations_pb.js";
+import { groupChannel, userChannel } from "#platform/channels.ts";
+import type { AskedEntry } from "#platform/process/process-service.ts";
+import type { Session } from "../socket/session.ts";
+import type { Channel, Channels, Watermark } from "../subscriptions/channels.ts";
+
+/** Maximum sessions in an answer. */
+const MAX_SESSIONS = 100;
+
+/** The states of the deliveries of one entry to the sessions of this instance, for operators. */
+export function deliveryStates(
+  { channels, instanceId }: { channels: Pick<Channels, "get">; instanceId: string },
+  entry: AskedEntry,
+): InstanceDeliveries {
+  const names = [groupChannel(entry.conversationId), ...entry.userIds.map(userChannel)];
+  const found = new Map<Session, SessionDelivery>();
+  for (const name of names) {
+    const channel = channels.get(name);
+    for (const session of channel?.sessions ?? []) {
+      if (session.isOpen) found.set(session, deliveryTo(session, channel!, entry));
+    }
+  }
+  const sessions = [...found.values()].sort((one, other) => rank(one) - rank(other));
+  return create(InstanceDeliveriesSchema, {
+    instanceId,
+    sessionCount: sessions.length,
+    sessions: sessions.slice(0, MAX_SESSIONS),
+  });
+}
+
+const rank = ({ state }: SessionDelivery) => (state === DeliveryState.ACKNOWLEDGED ? 1 : 0);
+
+function deliveryTo(session: Session, channel: Channel, entry: AskedEntry): SessionDelivery {
+  const { conversationId } = entry;
+  const watermark = channel.watermarks?.get(conversationId);
+  return create(SessionDeliverySchema, {
+    userId: session.caller?.userId ?? "0",
+    deviceId: session.caller?.deviceId ?? "",
+    sessionId: session.id,
+    state: stateOf(session, watermark, entry),
+    acknowledgedSequence: BigInt(session.cursors.acked(conversationId) ?? 0),
+    redeliveries: session.cursors.get(conversationId)?.attempts ?? 0,
+  });
+}
+
+/** A group's entries are published to all sessions of its channel: its watermark says how far. */
+function stateOf(
+  { cursors }: Session,
+  watermark: Watermark | undefined,
+  { conversationId, sequence }: AskedEntry,
+): DeliveryState {
+  const cursor = cursors.get(conversationId);
+  if ((cursors.acked(conversationId) ?? 0) >= sequence) return DeliveryState.ACKNOWLEDGED;
+  if (cursor !== undefined && cursor.behind > 0) return DeliveryState.BEHIND;
+  if (cursor === undefined && watermark === undefined) return DeliveryState.UNKNOWN;
+  if (cursor?.missed) return DeliveryState.NOT_SENT;
+  const published = cursors.inGroup(conversationId) ? (watermark?.last ?? 0) : 0;
+  const sent = Math.max(cursor?.sent ?? 0, published);
+  return sent >= sequence ? DeliveryState.SENT : DeliveryState.NOT_SENT;
+}
