@@ -121,6 +121,15 @@ export declare type ClientFrame = Message<"lucky.frame.v1.ClientFrame"> & {
     value: Renew;
     case: "renew";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Context of the device's own trace, for Send and Rpc: "traceparent" of W3C Trace Context. The server
+   * continues a sampled trace if its operator allows that, a few each second. It ignores the field
+   * otherwise, also when it is malformed or has more than 55 characters. Empty: none.
+   *
+   * @generated from field: string traceparent = 15;
+   */
+  traceparent: string;
 };
 
 /**

@@ -107,7 +107,7 @@ class ResolveEndpointResponse(_message.Message):
     def __init__(self, url: _Optional[str] = ...) -> None: ...
 
 class ClientFrame(_message.Message):
-    __slots__ = ("hello", "send", "acknowledge", "typing", "rpc", "heartbeat", "renew")
+    __slots__ = ("hello", "send", "acknowledge", "typing", "rpc", "heartbeat", "renew", "traceparent")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGE_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,7 @@ class ClientFrame(_message.Message):
     RPC_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     RENEW_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     send: _message_pb2.SendRequest
     acknowledge: _message_pb2.AcknowledgeRequest
@@ -122,7 +123,8 @@ class ClientFrame(_message.Message):
     rpc: Rpc
     heartbeat: Heartbeat
     renew: Renew
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[_message_pb2.SendRequest, _Mapping]] = ..., acknowledge: _Optional[_Union[_message_pb2.AcknowledgeRequest, _Mapping]] = ..., typing: _Optional[_Union[_presence_pb2.SendTypingRequest, _Mapping]] = ..., rpc: _Optional[_Union[Rpc, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[_message_pb2.SendRequest, _Mapping]] = ..., acknowledge: _Optional[_Union[_message_pb2.AcknowledgeRequest, _Mapping]] = ..., typing: _Optional[_Union[_presence_pb2.SendTypingRequest, _Mapping]] = ..., rpc: _Optional[_Union[Rpc, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ServerFrame(_message.Message):
     __slots__ = ("welcome", "send_results", "deliver", "receipt", "typing", "sync_required", "rpc_result", "heartbeat", "kick", "move", "token_expiring", "security_notice")

@@ -53,6 +53,14 @@ export declare type Envelope = Message<"lucky.internal.envelope.v1.Envelope"> & 
    * @generated from field: repeated lucky.internal.envelope.v1.LoginRevocation revocations = 5;
    */
   revocations: LoginRevocation[];
+
+  /**
+   * Context of the span that published the envelope: "traceparent" of W3C Trace Context. Empty: the
+   * envelope is not traced. One for all parts.
+   *
+   * @generated from field: string traceparent = 6;
+   */
+  traceparent: string;
 };
 
 /**

@@ -479,7 +479,11 @@ type ClientFrame struct {
 	//	*ClientFrame_Rpc
 	//	*ClientFrame_Heartbeat
 	//	*ClientFrame_Renew
-	Kind          isClientFrame_Kind `protobuf_oneof:"kind"`
+	Kind isClientFrame_Kind `protobuf_oneof:"kind"`
+	// Context of the device's own trace, for Send and Rpc: "traceparent" of W3C Trace Context. The server
+	// continues a sampled trace if its operator allows that, a few each second. It ignores the field
+	// otherwise, also when it is malformed or has more than 55 characters. Empty: none.
+	Traceparent   string `protobuf:"bytes,15,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -582,6 +586,13 @@ func (x *ClientFrame) GetRenew() *Renew {
 		}
 	}
 	return nil
+}
+
+func (x *ClientFrame) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 type isClientFrame_Kind interface {
@@ -1970,7 +1981,7 @@ const file_lucky_frame_v1_frame_proto_rawDesc = "" +
 	"\x1alucky/frame/v1/frame.proto\x12\x0elucky.frame.v1\x1a\x1alucky/error/v1/error.proto\x1a\x1clucky/message/v1/entry.proto\x1a\x1elucky/message/v1/message.proto\x1a lucky/presence/v1/presence.proto\"\x18\n" +
 	"\x16ResolveEndpointRequest\"+\n" +
 	"\x17ResolveEndpointResponse\x12\x10\n" +
-	"\x03url\x18\x01 \x01(\tR\x03url\"\x96\x03\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\"\xb8\x03\n" +
 	"\vClientFrame\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.lucky.frame.v1.HelloH\x00R\x05hello\x123\n" +
 	"\x04send\x18\x02 \x01(\v2\x1d.lucky.message.v1.SendRequestH\x00R\x04send\x12H\n" +
@@ -1978,7 +1989,8 @@ const file_lucky_frame_v1_frame_proto_rawDesc = "" +
 	"\x06typing\x18\x04 \x01(\v2$.lucky.presence.v1.SendTypingRequestH\x00R\x06typing\x12'\n" +
 	"\x03rpc\x18\x05 \x01(\v2\x13.lucky.frame.v1.RpcH\x00R\x03rpc\x129\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x19.lucky.frame.v1.HeartbeatH\x00R\theartbeat\x12-\n" +
-	"\x05renew\x18\a \x01(\v2\x15.lucky.frame.v1.RenewH\x00R\x05renewB\x06\n" +
+	"\x05renew\x18\a \x01(\v2\x15.lucky.frame.v1.RenewH\x00R\x05renew\x12 \n" +
+	"\vtraceparent\x18\x0f \x01(\tR\vtraceparentB\x06\n" +
 	"\x04kind\"\xd4\x05\n" +
 	"\vServerFrame\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.lucky.frame.v1.WelcomeH\x00R\awelcome\x12@\n" +
