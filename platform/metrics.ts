@@ -1,4 +1,12 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type ObserveDataWithExemplar,
+  Registry,
+  type RegistryContentType,
+} from "prom-client";
 
 /** Pending increments of a counter. */
 export class Tally {
@@ -18,6 +26,21 @@ export class Tally {
     if (this.#pending > 0) this.#increment(this.#pending);
     this.#pending = 0;
   }
+}
+
+/** Observes a value of a histogram, and the labels of its trace when it is traced. */
+export type TracedObserve<L extends string> = (
+  labels: Record<L, string>,
+  value: number,
+  exemplarLabels?: Record<string, string>,
+) => void;
+
+export interface MetricsOptions {
+  /**
+   * Whether histograms keep exemplars, which only the format of OpenMetrics can show: `text` has that
+   * format then.
+   */
+  readonly exemplars?: boolean;
 }
 
 type Kind = "counter" | "gauge" | "histogram";
@@ -44,11 +67,17 @@ interface Definition {
  * or list of buckets throws: one name has one meaning.
  */
 export class Metrics {
-  readonly #registry = new Registry();
+  readonly #registry = new Registry<RegistryContentType>();
+  readonly #exemplars: boolean;
   readonly #definitions = new Map<string, Definition>();
   readonly #tallies: Tally[] = [];
   readonly #sampled = new Map<Gauge<string>, Samples<string>[]>();
   #process = false;
+
+  constructor({ exemplars = false }: MetricsOptions = {}) {
+    this.#exemplars = exemplars;
+    if (exemplars) this.#registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+  }
 
   /** A value that only grows. */
   counter<L extends string = string>(
@@ -119,6 +148,33 @@ export class Metrics {
     });
   }
 
+  /** Like `histogram`, for values that may be traced, such as one per call or per batch. */
+  tracedHistogram<L extends string = string>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labels: readonly L[] = [],
+  ): TracedObserve<L> {
+    if (!this.#exemplars) {
+      const plain = this.histogram(name, help, buckets, labels);
+      return (values, value) => plain.observe(values, value);
+    }
+    const known = this.#known({ kind: "histogram", name, help, labels, buckets });
+    const histogram =
+      (known as Histogram<L> | undefined) ??
+      new Histogram({
+        name,
+        help,
+        buckets: [...buckets],
+        labelNames: labels,
+        registers: [this.#registry],
+        enableExemplars: true,
+      });
+    return (values, value, exemplarLabels) =>
+      // The types of the library admit only the histogram's own labels, its code any.
+      histogram.observe({ labels: values, value, exemplarLabels } as ObserveDataWithExemplar<L>);
+  }
+
   /** Adds Node.js's own metrics of the process (memory, event loop, collector). Idempotent. */
   observeProcess(): void {
     if (this.#process) return;
@@ -126,7 +182,7 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  /** All metrics in the text format of Prometheus. */
+  /** All metrics in the text format of Prometheus, or of OpenMetrics with exemplars. */
   text(): Promise<string> {
     for (const tally of this.#tallies) tally.flush();
     for (const [gauge, readers] of this.#sampled) {

@@ -70,7 +70,7 @@ export interface All {
  */
 export function startAll({ env, overrides = {}, stopping }: AllOptions): Promise<All> {
   return startAllOrNothing(async (started) => {
-    const runtime = createRuntime(env, overrides, started);
+    const runtime = await createRuntime(env, overrides, started);
     const { platform, gateway } = runtime.config;
     const dataDir = resolve(platform.dataDir);
     // Mode 711: PostgreSQL may run under another account, which must reach its own folder inside.
@@ -205,10 +205,10 @@ function transportTo(
 
 /** Interceptors of calls between services in this process. */
 function localInterceptors({ runtime }: Parts, verifier: TokenVerifier): Interceptor[] {
-  const { log, metrics, clock } = runtime;
+  const { log, metrics, clock, traces } = runtime;
   // The transports tell the calling service, so no secret is accepted.
   const mesh = meshCallers({});
-  return serverInterceptors({ log, metrics, clock, verifier, mesh }).interceptors;
+  return serverInterceptors({ log, metrics, clock, verifier, mesh, traces }).interceptors;
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {

@@ -14,6 +14,8 @@ import { createMemoryRegistry } from "#platform/registry/memory.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { createLoadShedder, type LoadShedder } from "#platform/rpc/interceptors/load-shedder.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
+import { openTraces } from "#platform/tracing/open-traces.ts";
+import type { Traces } from "#platform/tracing/traces.ts";
 import { authConfig } from "./auth/config.ts";
 import { connectConfig } from "./connect/config.ts";
 import { gatewayConfig } from "./gateway/config.ts";
@@ -40,6 +42,8 @@ export interface Runtime {
   readonly clock: Clock;
   /** Sheds calls of users while this process has too much to do. */
   readonly shedder: LoadShedder;
+  /** Undefined without a collector. */
+  readonly traces: Traces | undefined;
   /** Stops every started part, the last one first. */
   readonly started: Started;
 }
@@ -47,19 +51,26 @@ export interface Runtime {
 /** Settings of all services. */
 export type AllConfig = ReturnType<typeof loadAllConfig>;
 
-/** Loads the settings and creates log, metrics and clock. Throws a ConfigError. */
-export function createRuntime(env: Environment, overrides: Overrides, started: Started): Runtime {
+/** Loads the settings, and creates log, metrics, clock and traces. Rejects with a ConfigError. */
+export async function createRuntime(
+  env: Environment,
+  overrides: Overrides,
+  started: Started,
+): Promise<Runtime> {
   const { config, settings } = openAllSettings(env);
-  const instanceId = config.platform.instanceId || "all";
-  const log = createLog({ service: "all", instanceId, level: config.platform.logLevel });
+  const { platform } = config;
+  const instanceId = platform.instanceId || "all";
+  const log = createLog({ service: "all", instanceId, level: platform.logLevel });
   const setLevel = levelSetter(log);
-  settings.onChange(() => setLevel(config.platform.logLevel));
-  const metrics = new Metrics();
+  settings.onChange(() => setLevel(platform.logLevel));
+  const metrics = new Metrics({ exemplars: platform.otlpUrl !== "" });
   const clock = overrides.clock ?? systemClock;
   started.push(watchSettings({ settings, clock, log, metrics }));
   const shedder = createLoadShedder({ clock, log, metrics });
   started.push(() => shedder.close());
-  return { config, settings, instanceId, log, metrics, clock, shedder, started };
+  const traces = await openTraces({ platform, service: "all", instanceId, log, metrics, clock });
+  if (traces !== undefined) started.push(() => traces.close());
+  return { config, settings, instanceId, log, metrics, clock, shedder, traces, started };
 }
 
 /** Loads the settings of all services. Throws a ConfigError. */

@@ -1,5 +1,5 @@
 import { type ConfigOf, defineConfig, environmentName, setting } from "./config.ts";
-import { POSTGRES_URL, RABBITMQ_URL, REDIS_URL } from "./urls.ts";
+import { OTLP_URL, POSTGRES_URL, RABBITMQ_URL, REDIS_URL } from "./urls.ts";
 
 const MIN_SECRET_CHARS = 32;
 
@@ -99,6 +99,27 @@ export const platformConfig = defineConfig("", {
     min: 0,
     max: 65535,
     doc: "The operator's port; 0 selects any free port.",
+  }),
+  otlpUrl: setting.text({
+    default: "",
+    form: OTLP_URL,
+    doc: "URL of the collector that receives traces by OTLP over HTTP; /v1/traces is added. Empty: no traces, and OpenTelemetry's SDK is not loaded. OTEL_EXPORTER_OTLP_HEADERS and the other standard variables of the exporter, except for the endpoint, apply too. While it is set, /metrics has the format of OpenMetrics, with exemplars.",
+  }),
+  traceOneIn: setting.integer({
+    default: 0,
+    min: 0,
+    max: 1_000_000_000,
+    unit: "calls",
+    live: true,
+    doc: "One in so many public calls, and sends of devices, starts a trace in this process; 0 starts none. Set it in gateway and connect: auth and server continue the traces of these.",
+  }),
+  traceClientsPerSecond: setting.integer({
+    default: 0,
+    min: 0,
+    max: 1_000,
+    unit: "traces a second",
+    live: true,
+    doc: "Maximum sampled traces of clients that this process continues, in addition to traceOneIn; 0: it ignores traceparent of clients. For further ones traceOneIn decides.",
   }),
 });
 export type PlatformConfig = ConfigOf<typeof platformConfig>;

@@ -26,5 +26,6 @@ export const POSTGRES_URL = urlOf(
   ["postgresql", "postgres"],
   "user:password@host:5432/database",
 );
+export const OTLP_URL = urlOf("an OTLP collector", ["http", "https"], "collector:4318");
 export const REDIS_URL = urlOf("Redis", ["redis", "rediss"], ":password@host:6379");
 export const RABBITMQ_URL = urlOf("RabbitMQ", ["amqp", "amqps"], "user:password@host:5672");

@@ -38,6 +38,8 @@ import type { RunningService } from "#platform/rpc/served.ts";
 import type { AnswerPage } from "#platform/rpc/serving/handler.ts";
 import { listen } from "#platform/rpc/serving/listen.ts";
 import { SERVICE_NAMES, type ServiceName } from "#platform/service-name.ts";
+import { openTraces } from "#platform/tracing/open-traces.ts";
+import type { Traces } from "#platform/tracing/traces.ts";
 import { openAt } from "./listen-address.ts";
 import { operatorCalls } from "./operator-calls.ts";
 import { serveOps } from "./ops.ts";
@@ -62,6 +64,8 @@ export interface Mesh<T extends ConfigTable> {
   readonly callers: MeshCallers;
   /** Sheds calls of users while this process has too much to do. */
   readonly shedder: LoadShedder;
+  /** Undefined without a collector. */
+  readonly traces: Traces | undefined;
   /** TLS between services; undefined when it is not configured. */
   readonly tls: MeshTls | undefined;
   /** The caller adds the stop functions of the parts that it starts. */
@@ -131,7 +135,7 @@ export function startServiceProcess<T extends ConfigTable>(
   compose: (mesh: Mesh<T>) => Promise<ServiceProcess>,
 ): Promise<Stoppable> {
   return startAllOrNothing(async (started) => {
-    const joined = joinMesh(options, started);
+    const joined = await joinMesh(options, started);
     const { platform, log, metrics, registry, instanceId } = joined;
     let serves = () => false;
     let composed: ServiceProcess | undefined;
@@ -212,10 +216,10 @@ export function startServiceProcess<T extends ConfigTable>(
   });
 }
 
-function joinMesh<T extends ConfigTable>(
+async function joinMesh<T extends ConfigTable>(
   { service, table, needs, hasTables, env, stopping }: ServiceProcessOptions<T>,
   started: Started,
-): Omit<Mesh<T>, "opsAddress"> {
+): Promise<Omit<Mesh<T>, "opsAddress">> {
   const { config: values, settings } = openSettings(
     { platform: platformConfig, limits: limitsConfig, config: table as ConfigTable },
     {
@@ -232,12 +236,14 @@ function joinMesh<T extends ConfigTable>(
   const instanceId = platform.instanceId || `${service}-${hostname()}`;
   const log = createLog({ service, instanceId, level: platform.logLevel });
   const clock = systemClock;
-  const metrics = new Metrics();
+  const metrics = new Metrics({ exemplars: platform.otlpUrl !== "" });
   const setLevel = levelSetter(log);
   settings.onChange(() => setLevel(platform.logLevel));
   started.push(watchSettings({ settings, clock, log, metrics }));
   const shedder = createLoadShedder({ clock, log, metrics });
   started.push(() => shedder.close());
+  const traces = await openTraces({ platform, service, instanceId, log, metrics, clock });
+  if (traces !== undefined) started.push(() => traces.close());
   const registry = createRedisRegistry({ url: platform.redisUrl, clock, log, metrics, stopping });
   started.push(() => registry.close());
   return {
@@ -252,6 +258,7 @@ function joinMesh<T extends ConfigTable>(
     registry,
     shedder,
     callers: meshCallers(acceptedSecrets(service, platform)),
+    traces,
     tls,
     started,
     stopping,

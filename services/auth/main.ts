@@ -64,6 +64,7 @@ runProcess((stopping) =>
         verifier,
         mesh: mesh.callers,
         shedder: mesh.shedder,
+        traces: mesh.traces,
       });
     const identity = createIdentity({
       transport: (verifier) =>

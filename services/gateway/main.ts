@@ -70,6 +70,7 @@ runProcess((stopping) =>
           budgets: budgetsOf(mesh.limits),
           refusalsPerSecond: () => mesh.limits.refusalsPerSecond,
           shedder: mesh.shedder,
+          traces: mesh.traces,
         }),
       },
     };

@@ -92,6 +92,7 @@ runProcess((stopping) =>
           shedder,
           verifier,
           mesh: mesh.callers,
+          traces: mesh.traces,
         }),
       },
     };

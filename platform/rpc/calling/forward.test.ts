@@ -82,6 +82,7 @@ for (const [name, way] of Object.entries(ways)) {
             userId: userOf(context).userId,
             requestId: requestHeader.get("x-request-id"),
             other: requestHeader.get("x-other"),
+            trace: requestHeader.get("traceparent"),
             hurry: (context.timeoutMs() ?? Number.POSITIVE_INFINITY) <= 3_000,
           });
           return { users: [{ userId: "1", userName: "ana" }] };
@@ -91,12 +92,16 @@ for (const [name, way] of Object.entries(ways)) {
     const baseUrl = await front(t, behind, way);
     const client = createClient(UserService, createGrpcTransport({ baseUrl }));
     const { headers } = await behind.authorized();
+    const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const sent = { "x-request-id": "r-7", "x-other": "o", traceparent };
     const { users } = await client.batchGetUsers(
       { userIds: ["1"] },
-      { headers: { ...headers, "x-request-id": "r-7", "x-other": "o" }, timeoutMs: 3_000 },
+      { headers: { ...headers, ...sent }, timeoutMs: 3_000 },
     );
     assert.equal(users[0]?.userName, "ana");
-    assert.deepEqual(seen, [{ userId: "1", requestId: "r-7", other: null, hurry: true }]);
+    assert.deepEqual(seen, [
+      { userId: "1", requestId: "r-7", other: null, trace: null, hurry: true },
+    ]);
   });
 
   test(`forward, ${name}: errors keep their reason over every protocol`, async (t) => {

@@ -3,10 +3,11 @@ import type { CallOptions, Client, HandlerContext, ServiceImpl } from "@connectr
 import { Code, ConnectError } from "@connectrpc/connect";
 import { REQUEST_ID_HEADER } from "#platform/rpc/interceptors/observe.ts";
 import { PEER_HEADER, peerAddress } from "#platform/rpc/peer.ts";
+import { type Span, spanKey, traceHeaders } from "#platform/tracing/traces.ts";
 
 /**
  * Headers that are forwarded with a call: the caller's token and the request id. All others are
- * dropped.
+ * dropped; the header of a trace is set by the span of the call alone.
  */
 const FORWARDED_HEADERS = ["authorization", REQUEST_ID_HEADER];
 
@@ -21,11 +22,15 @@ type ServerStreaming = (request: unknown, options: CallOptions) => AsyncIterable
 export function forward<S extends DescService>(service: S, client: Client<S>): ServiceImpl<S> {
   const methods = client as unknown as Record<string, unknown>;
   const implementation: Record<string, unknown> = {};
-  for (const { localName, methodKind } of service.methods) {
+  for (const { localName, methodKind, name } of service.methods) {
     if (methodKind === "unary") {
       const call = methods[localName] as Unary;
-      implementation[localName] = (request: unknown, context: HandlerContext) =>
-        call(request, optionsOf(context));
+      const method = `${service.typeName}/${name}`;
+      implementation[localName] = (request: unknown, context: HandlerContext) => {
+        const span = context.values.get(spanKey);
+        if (span === undefined) return call(request, optionsOf(context));
+        return traced(span, method, (step) => call(request, optionsOf(context, step)));
+      };
     } else if (methodKind === "server_streaming") {
       const call = methods[localName] as ServerStreaming;
       implementation[localName] = (request: unknown, context: HandlerContext) =>
@@ -35,13 +40,27 @@ export function forward<S extends DescService>(service: S, client: Client<S>): S
   return implementation as ServiceImpl<S>;
 }
 
+/** Makes a call in a step of its own within the span. */
+async function traced<T>(span: Span, method: string, call: (step: Span) => Promise<T>): Promise<T> {
+  const attributes = { "rpc.system.name": "connectrpc", "rpc.method": method };
+  const step = span.child({ name: method, kind: "client", attributes });
+  try {
+    const answer = await call(step);
+    step.end();
+    return answer;
+  } catch (error) {
+    step.end(error);
+    throw error;
+  }
+}
+
 /** Options of the forwarded call. Throws DEADLINE_EXCEEDED when no time is left. */
-function optionsOf(context: HandlerContext): CallOptions {
+function optionsOf(context: HandlerContext, span = context.values.get(spanKey)): CallOptions {
   const timeoutMs = context.timeoutMs();
   if (timeoutMs !== undefined && timeoutMs <= 0) {
     throw new ConnectError("the operation timed out", Code.DeadlineExceeded);
   }
-  const headers = new Headers();
+  const headers = new Headers(span && traceHeaders(span));
   for (const name of FORWARDED_HEADERS) {
     const value = context.requestHeader.get(name);
     if (value !== null) headers.set(name, value);

@@ -7,6 +7,7 @@ import { createPace } from "#platform/limiter/pace.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { ruleBook } from "#platform/rpc/rules.ts";
+import type { Traces } from "#platform/tracing/traces.ts";
 import { accessInterceptor, createAccessControl } from "./access.ts";
 import type { Budgets } from "./budgets.ts";
 import { createDoor, type Door } from "./door.ts";
@@ -39,6 +40,8 @@ export interface ServerInterceptorsOptions {
   readonly refusalsPerSecond?: () => number;
   /** Sheds calls of users while this process has too much to do; absent: never. */
   readonly shedder?: LoadShedder;
+  /** Absent: no call is traced. */
+  readonly traces?: Traces | undefined;
 }
 
 /**
@@ -62,10 +65,10 @@ export interface ServerInterceptors {
  * read.
  */
 export function serverInterceptors(options: ServerInterceptorsOptions): ServerInterceptors {
-  const { log, metrics, clock, verifier, mesh, limiter, budgets } = options;
+  const { log, metrics, clock, verifier, mesh, limiter, budgets, traces } = options;
   const { refusalsPerSecond: perSecond, shedder } = options;
   const rules = ruleBook();
-  const observe = observeInterceptor({ log, metrics, clock, rules });
+  const observe = observeInterceptor({ log, metrics, clock, rules, traces });
   const access = createAccessControl({ verifier, mesh, rules });
   const limit = limiter && budgets && { limiter, budgets, rules };
   const refusals =

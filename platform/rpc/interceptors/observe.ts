@@ -1,6 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { DescMethod } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ContextValues, type Interceptor } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  type Interceptor,
+  type StreamRequest,
+  type UnaryRequest,
+} from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import type { Clock } from "#platform/clock.ts";
@@ -11,6 +18,13 @@ import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
 import type { MethodRules } from "#platform/rpc/rules.ts";
+import {
+  exemplarOf,
+  type Span,
+  spanKey,
+  TRACE_HEADER,
+  type Traces,
+} from "#platform/tracing/traces.ts";
 import { createLineSampler } from "./line-sampler.ts";
 import { toPublicError } from "./public-error.ts";
 
@@ -29,22 +43,26 @@ interface ObserveOptions {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly rules: (method: DescMethod) => MethodRules;
+  /** Absent: no call is traced. */
+  readonly traces?: Traces | undefined;
 }
 
 /**
  * Writes one log line and two metrics per call, at its end, and sets the request id. The lines of
  * failed calls are sampled, because strangers can cause any number of them. Errors become
  * public: any error without a reason of the contract becomes a bland `internal`, and its cause is
- * only logged.
+ * only logged. A call of our own services continues its trace; other calls are sampled.
  */
-export function observeInterceptor({ log, metrics, clock, rules }: ObserveOptions): Interceptor {
+export function observeInterceptor(options: ObserveOptions): Interceptor {
+  const { log, metrics, clock, rules } = options;
   const calls = metrics.counter("lucky_rpc_requests_total", "RPCs served.", ["method", "code"]);
-  const seconds = metrics.histogram(
+  const observeSeconds = metrics.tracedHistogram(
     "lucky_rpc_seconds",
     "Duration of RPCs, seconds.",
     SECONDS_BUCKETS,
     ["method"],
   );
+  const traceOf = options.traces && callTracer(options.traces, rules);
 
   const sampler = createLineSampler({ log, clock });
 
@@ -53,16 +71,19 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
     readonly startedAt: number;
     readonly requestId: string;
     readonly values: ContextValues;
+    readonly span: Span | undefined;
     readonly error?: ConnectError;
     readonly cause?: unknown;
   }
 
-  function record({ method, startedAt, requestId, values, error, cause }: Ended): void {
+  function record({ method, startedAt, requestId, values, span, error, cause }: Ended): void {
     const ms = clock.elapsed() - startedAt;
     const { name, access } = rules(method);
     const code = error === undefined ? "ok" : codeName(error.code);
     calls.inc({ method: name, code });
-    seconds.observe({ method: name }, ms / 1000);
+    observeSeconds({ method: name }, ms / 1000, span && exemplarOf(span));
+    span?.set({ "rpc.response.status_code": code });
+    span?.end(error);
     const level = levelOf(error, access);
     if (!log.isLevelEnabled(level)) return;
     const reason = error === undefined ? undefined : ErrorReason[reasonOf(error)];
@@ -76,6 +97,7 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
       reason,
       ms: Math.round(ms),
       requestId,
+      trace_id: span?.traceId,
       userId: caller.kind === "user" ? caller.userId : undefined,
       callingService: values.get(callingService),
       peer: values.get(peerAddress),
@@ -90,7 +112,9 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
     const given = request.header.get(REQUEST_ID_HEADER) ?? "";
     const requestId = REQUEST_ID_PATTERN.test(given) ? given : randomUUID();
     request.header.set(REQUEST_ID_HEADER, requestId);
-    const call = { method, startedAt, requestId, values };
+    const span = traceOf?.(request);
+    if (span !== undefined) values.set(spanKey, span);
+    const call = { method, startedAt, requestId, values, span };
 
     /** Records a failed call. Returns its public error. */
     function failed(thrown: unknown): ConnectError {
@@ -125,6 +149,21 @@ export function observeInterceptor({ log, metrics, clock, rules }: ObserveOption
     } catch (thrown) {
       throw failed(thrown);
     }
+  };
+}
+
+/** Starts the span of a call; undefined when it is not traced. */
+function callTracer(traces: Traces, rules: (method: DescMethod) => MethodRules) {
+  return ({ method, header, contextValues }: UnaryRequest | StreamRequest): Span | undefined => {
+    const given = header.get(TRACE_HEADER) ?? "";
+    const isInternal = contextValues.get(callingService) !== undefined;
+    if (isInternal && given === "") return undefined;
+    const parent = isInternal ? undefined : traces.sample(given);
+    if (!isInternal && parent === undefined) return undefined;
+    const { name } = rules(method);
+    const attributes = { "rpc.system.name": "connectrpc", "rpc.method": name };
+    const options = { name, kind: "server" as const, attributes };
+    return parent === undefined ? traces.continue(given, options) : traces.start(parent, options);
   };
 }
 

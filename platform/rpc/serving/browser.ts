@@ -1,9 +1,15 @@
 import { cors } from "@connectrpc/connect";
 import { REQUEST_ID_HEADER } from "#platform/rpc/interceptors/observe.ts";
+import { TRACE_HEADER } from "#platform/tracing/traces.ts";
 import type { NodeRequest, NodeResponse } from "./error-answer.ts";
 
 const methods = cors.allowedMethods.join(", ");
-const ALLOWED_HEADERS = [...cors.allowedHeaders, "Authorization", REQUEST_ID_HEADER].join(", ");
+const ALLOWED_HEADERS = [
+  ...cors.allowedHeaders,
+  "Authorization",
+  REQUEST_ID_HEADER,
+  TRACE_HEADER,
+].join(", ");
 const EXPOSED_HEADERS = [...cors.exposedHeaders, REQUEST_ID_HEADER].join(", ");
 const MAX_AGE_SECONDS = 7_200;
 
