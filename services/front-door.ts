@@ -75,7 +75,7 @@ export async function openFrontDoor(given: FrontDoorDependencies): Promise<Front
 
 async function openConnect(dependencies: Parts, bounds: ConnectionBounds): Promise<Connect> {
   const { runtime, adapters, identity, secret } = dependencies;
-  const { config, log, metrics, clock, started } = runtime;
+  const { config, log, metrics, clock, traces, started } = runtime;
   const { bus, registry, limiter } = adapters;
   const transports = dependencies.transportsOf("connect");
   const { auth: toAuth, server: toServer } = transports;
@@ -102,6 +102,7 @@ async function openConnect(dependencies: Parts, bounds: ConnectionBounds): Promi
       }),
       sessions: createClient(SessionService, toAuth),
       clock,
+      traces,
       gatewaySecrets: [secret],
       // On the loopback, its only clients are the tunnels of the gateway, which counts them.
       bounds: config.connect.host === "" ? undefined : bounds,
@@ -126,7 +127,7 @@ async function openGateway(
   readonly ready: () => boolean;
 }> {
   const { runtime, adapters, identity, secret } = dependencies;
-  const { config, log, metrics, clock, started } = runtime;
+  const { config, log, metrics, clock, traces, started } = runtime;
   const { verifier } = identity;
   const gateway = await startGateway({
     config: config.gateway,
@@ -160,6 +161,7 @@ async function openGateway(
         budgets: budgetsOf(config.limits),
         refusalsPerSecond: () => config.limits.refusalsPerSecond,
         shedder: runtime.shedder,
+        traces,
       }),
       log,
       metrics,

@@ -33,6 +33,8 @@ export interface DeadLetter {
  * RabbitMQ.
  */
 export interface Bus {
+  /** Name of the messaging system in traces. */
+  readonly system: "memory" | "rabbitmq";
   /**
    * Publishes a body persistently to a queue. Resolves when the broker has confirmed the body, or
    * has reported that there is no such queue. Rejects with UNAVAILABLE when the signal aborts or

@@ -42,6 +42,7 @@ export function createMemoryBus(options: MemoryBusOptions = {}): Bus {
   };
 
   return {
+    system: "memory",
     async publish(name, body, signal) {
       requireOpen();
       if (signal.aborted)

@@ -65,6 +65,7 @@ interface OpenConnection {
 }
 
 class RabbitBus implements Bus {
+  readonly system = "rabbitmq";
   readonly #url: string;
   readonly #log: Log;
   readonly #topology: Topology;

@@ -57,6 +57,7 @@ runProcess((stopping) =>
         }),
         sessions: createClient(SessionService, auth),
         clock,
+        traces: mesh.traces,
         gatewaySecrets: platform.gatewaySecret,
         tls: mesh.tls?.files,
         bounds,

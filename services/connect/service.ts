@@ -18,6 +18,7 @@ import { startAllOrNothing } from "#platform/process/started.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import type { MethodTable } from "#platform/rpc/calling/method-table.ts";
 import type { RunningService } from "#platform/rpc/served.ts";
+import type { Traces } from "#platform/tracing/traces.ts";
 import type { connectConfig } from "./config.ts";
 import { consumeDeadLetters } from "./downlink/dead-letters.ts";
 import { deliveryStates } from "./downlink/delivery-states.ts";
@@ -69,6 +70,8 @@ export interface ConnectDependencies {
   /** Public methods that devices may call over their sockets. */
   methods: MethodTable;
   clock: Clock;
+  /** Absent: nothing is traced. */
+  traces?: Traces | undefined;
   /**
    * Secrets with which gateways prove the peer address of a socket; two during a rotation. Empty:
    * addresses from gateways are ignored.

@@ -11,6 +11,7 @@ import {
   SignalBatchResponseSchema,
   SweepResponseSchema,
 } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
+import { spanKey } from "#platform/tracing/traces.ts";
 import { readEntries } from "./catch-up/history.ts";
 import { type SweepDependencies, sweep } from "./catch-up/sweep.ts";
 import { groupsOf } from "./catch-up/user-groups.ts";
@@ -36,9 +37,9 @@ export function ingressService(
 ): ServiceImpl<typeof IngressService> {
   const { sends, logs, mustServe } = dependencies;
   return {
-    async appendBatch({ uplinks }) {
+    async appendBatch({ uplinks }, context) {
       mustServe();
-      const results = await sends.append(uplinks);
+      const results = await sends.append(uplinks, context.values.get(spanKey));
       return create(AppendBatchResponseSchema, { results: encodeResults(results) });
     },
     async openSessions({ userIds }) {

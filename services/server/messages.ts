@@ -7,6 +7,7 @@ import {
   SendResponseSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
+import { spanKey } from "#platform/tracing/traces.ts";
 import { listEntries, listReceipts } from "./catch-up/history.ts";
 import { syncPage } from "./catch-up/sync.ts";
 import { refusalError } from "./conversations/refusal.ts";
@@ -31,7 +32,8 @@ export function messageService(
       const { userId: senderId } = userOf(context);
       // The log stores bytes, and a request in JSON has none: they are encoded here, once.
       const send = toBinary(SendRequestSchema, request);
-      const [result] = await sends.append([{ senderId, sessionId: "", send, request }]);
+      const one = { senderId, sessionId: "", send, request };
+      const [result] = await sends.append([one], context.values.get(spanKey));
       const { outcome } = result!;
       if (outcome.kind === "failed") throw outcome.error;
       if (outcome.kind === "refused") throw refusalError(outcome.refusal);

@@ -31,7 +31,7 @@ export class ServerMetrics {
       "Messages in one append.",
       [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024],
     );
-    this.#appendSeconds = metrics.histogram(
+    this.#appendSeconds = metrics.tracedHistogram(
       "lucky_append_seconds",
       "Duration of one append, from the start of the batch to its last answer.",
       [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15],
@@ -85,9 +85,10 @@ export class ServerMetrics {
     count: number,
     seconds: number,
     outcomes: Readonly<Record<"accepted" | "refused" | "failed", number>>,
+    exemplar?: Record<string, string>,
   ): void {
     this.#batchSize.observe(count);
-    this.#appendSeconds.observe(seconds);
+    this.#appendSeconds({}, seconds, exemplar);
     for (const [outcome, times] of Object.entries(outcomes)) {
       if (times > 0) this.#sends.inc({ outcome }, times);
     }

@@ -1,9 +1,11 @@
 import type { Signal } from "#gen/lucky/internal/envelope/v1/envelope_pb.js";
+import type { Bus } from "#platform/bus/bus.ts";
 import { groupChannel, userChannel } from "#platform/channels.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
-import { type Delivery, readEnvelope } from "../socket/envelope.ts";
+import type { Span, Traces } from "#platform/tracing/traces.ts";
+import { type DecodedEnvelope, type Delivery, readEnvelope } from "../socket/envelope.ts";
 import { kindOf } from "../socket/features.ts";
 import { deliverFrames, syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
@@ -22,6 +24,10 @@ export interface DownlinkOptions {
   revocations: Pick<Revocations, "learn">;
   clock: Clock;
   metrics: Metrics;
+  /** Absent: no delivery is traced. */
+  traces?: Traces | undefined;
+  /** Name of the bus in traces. */
+  bus: Pick<Bus, "system">;
   config: { readonly trackedConversations: number };
 }
 
@@ -50,7 +56,40 @@ export class Downlink {
 
   /** Delivers one encoded Envelope. Rejects when it is malformed. */
   async receive(body: Uint8Array): Promise<void> {
-    const { memberships, deliveries, signals, kicks, revocations } = readEnvelope(body);
+    const envelope = readEnvelope(body);
+    const span = envelope.traceparent === "" ? undefined : this.#trace(envelope, body);
+    try {
+      this.#process(envelope);
+    } finally {
+      span?.end();
+    }
+    this.#bytesInTurn += body.length;
+    if (this.#bytesInTurn < BYTES_PER_TURN) return;
+    this.#bytesInTurn = 0;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+
+  /** Starts the span of a delivery, within the trace of its publication. */
+  #trace({ traceparent, deliveries }: DecodedEnvelope, body: Uint8Array): Span | undefined {
+    const { traces, bus } = this.#options;
+    return traces?.continue(traceparent, {
+      name: "process connect",
+      kind: "consumer",
+      attributes: {
+        "messaging.system.name": bus.system,
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "connect",
+        "messaging.message.envelope.size": body.length,
+        "messaging.batch.message_count": deliveries.reduce(
+          (n, { entries }) => n + entries.length,
+          0,
+        ),
+      },
+    });
+  }
+
+  #process({ memberships, deliveries, signals, kicks, revocations }: DecodedEnvelope): void {
     for (const { loginId, expiresAtMs } of revocations) {
       this.#options.revocations.learn(loginId, Number(expiresAtMs));
     }
@@ -76,10 +115,6 @@ export class Downlink {
     for (const { sessionId, code } of kicks) {
       this.#options.sessions.get(sessionId)?.end(code, "ended by the server");
     }
-    this.#bytesInTurn += body.length;
-    if (this.#bytesInTurn < BYTES_PER_TURN) return;
-    this.#bytesInTurn = 0;
-    await new Promise<void>((resolve) => setImmediate(resolve));
   }
 
   /**

@@ -19,6 +19,7 @@ const DELIVERIES_FIELD = 2;
 const SIGNALS_FIELD = 3;
 const KICKS_FIELD = 4;
 const REVOCATIONS_FIELD = 5;
+const TRACEPARENT_FIELD = 6;
 
 /** Field numbers of lucky.internal.envelope.v1.Delivery. */
 const CHANNELS_FIELD = 1;
@@ -45,6 +46,8 @@ export interface DecodedEnvelope {
   readonly signals: readonly Signal[];
   readonly kicks: readonly SessionKick[];
   readonly revocations: readonly LoginRevocation[];
+  /** Context of the span that published it; empty when it is not traced. */
+  readonly traceparent: string;
 }
 
 /**
@@ -58,6 +61,7 @@ export function readEnvelope(body: Uint8Array): DecodedEnvelope {
   const signals: Signal[] = [];
   const kicks: SessionKick[] = [];
   const revocations: LoginRevocation[] = [];
+  let traceparent = "";
   for (const [number, type, start, end] of scan(bytes)) {
     if (type !== BYTES) continue;
     if (number === DELIVERIES_FIELD) {
@@ -70,9 +74,9 @@ export function readEnvelope(body: Uint8Array): DecodedEnvelope {
     else if (number === KICKS_FIELD) kicks.push(fromBinary(SessionKickSchema, part));
     else if (number === REVOCATIONS_FIELD) {
       revocations.push(fromBinary(LoginRevocationSchema, part));
-    }
+    } else if (number === TRACEPARENT_FIELD) traceparent = bytes.toString("latin1", start, end);
   }
-  return { memberships, deliveries, signals, kicks, revocations };
+  return { memberships, deliveries, signals, kicks, revocations, traceparent };
 }
 
 function readDelivery(bytes: Buffer, from: number, to: number): Delivery {

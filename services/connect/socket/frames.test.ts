@@ -15,6 +15,7 @@ import {
   RESULTS_PER_FRAME,
   readClientMessageId,
   readTarget,
+  readTraceparent,
   refusedOutcome,
   refusedResult,
   rpcResultFrame,
@@ -137,4 +138,23 @@ test("a token bucket allows a burst, then the rate", () => {
   const bucket = new TokenBucket({ perSecond: 10, burst: 3, nowMs: 0 });
   const taken = [0, 0, 0, 0, 100, 100, 1_000, 1_000, 1_000, 1_000].map((at) => bucket.take(1, at));
   assert.deepEqual(taken, [true, true, true, false, true, false, true, true, true, false]);
+});
+
+test("the context of a device's trace is read before and after the kind, if it has its length", () => {
+  const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
+  const withContext = (context: string) => {
+    const kind = { case: "send" as const, value: { clientMessageId: "m" } };
+    const frame = create(ClientFrameSchema, { kind, traceparent: context });
+    return Buffer.from(toBinary(ClientFrameSchema, frame));
+  };
+  const read = (bytes: Buffer) => {
+    const { kind, body } = unwrapClientFrame(bytes);
+    assert.equal(kind, "send");
+    return readTraceparent(bytes, body);
+  };
+  const after = withContext(traceparent);
+  const before = Buffer.concat([after.subarray(-57), after.subarray(0, -57)]);
+  assert.deepEqual([read(after), read(before)], [traceparent, traceparent]);
+  for (const wrong of ["", "00-1", `${traceparent}-2`, "x".repeat(5_000)])
+    assert.equal(read(withContext(wrong)), "");
 });

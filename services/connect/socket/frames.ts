@@ -268,6 +268,26 @@ export function unwrapClientFrame(bytes: Uint8Array): { kind: ClientKind; body: 
   return { kind, body };
 }
 
+/** Field number of traceparent in lucky.frame.v1.ClientFrame, and the bytes of its tag and length. */
+const TRACEPARENT_FIELD = 15;
+const TRACEPARENT_HEAD = 2;
+/** Bytes of a traceparent. */
+const TRACEPARENT_BYTES = 55;
+
+/**
+ * The context of the device's trace in a ClientFrame with this body; empty for none. A frame has room
+ * for it only when it is that much longer than its body.
+ */
+export function readTraceparent(frame: Uint8Array, body: Uint8Array): string {
+  if (frame.length - body.length < TRACEPARENT_HEAD + TRACEPARENT_BYTES) return "";
+  for (const { fieldNumber, wireType, start, end } of fieldsOf(frame)) {
+    if (fieldNumber !== TRACEPARENT_FIELD || wireType !== BYTES) continue;
+    if (end - start === TRACEPARENT_BYTES)
+      return Buffer.from(frame.subarray(start, end)).toString("latin1");
+  }
+  return "";
+}
+
 /** The fields of a message, one at a time. Throws WireError, also after MAX_FIELDS fields. */
 function* fieldsOf(bytes: Uint8Array): Generator<FieldReader> {
   const reader = new FieldReader(bytes);

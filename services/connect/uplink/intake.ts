@@ -6,7 +6,12 @@ import type { UserCaller } from "#platform/identity/caller.ts";
 import type { Metrics, Tally } from "#platform/metrics.ts";
 import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import type { SessionOpener } from "../opening/session-opener.ts";
-import { type ClientKind, heartbeatFrame, unwrapClientFrame } from "../socket/frames.ts";
+import {
+  type ClientKind,
+  heartbeatFrame,
+  readTraceparent,
+  unwrapClientFrame,
+} from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Acknowledgements } from "./acknowledgements.ts";
 import { answerCall, type CallsOptions } from "./calls.ts";
@@ -99,7 +104,7 @@ export class Intake {
             ? undefined
             : "no other frame may be sent before Welcome";
         case "open":
-          return this.#dispatchOpen(session, state.caller, kind, body);
+          return this.#dispatchOpen(session, state.caller, kind, body, bytes);
         case "closed":
           return undefined;
       }
@@ -108,19 +113,20 @@ export class Intake {
     }
   }
 
-  /** Returns the protocol error of a frame of an open session, if there is one. */
+  /** Returns the protocol error of a frame of an open session, if there is one; `bytes` is the frame. */
   #dispatchOpen(
     session: Session,
     caller: UserCaller,
     kind: ClientKind,
     body: Uint8Array,
+    bytes: Uint8Array,
   ): string | undefined {
     const { acknowledgements, opener, typing, uplink } = this.#options;
     switch (kind) {
       case "hello":
         return "Hello may be sent only once";
       case "send":
-        uplink.take(session, caller.userId, body);
+        uplink.take(session, caller.userId, body, this.#traceparent(bytes, body));
         return undefined;
       case "acknowledge": {
         const { cursors } = fromBinary(AcknowledgeRequestSchema, body);
@@ -136,7 +142,10 @@ export class Intake {
       }
       case "rpc":
         // The body is copied: the call outlives the frame's bytes.
-        void answerCall(this.#options, session, fromBinary(RpcSchema, Buffer.from(body)));
+        void answerCall(this.#options, session, {
+          rpc: fromBinary(RpcSchema, Buffer.from(body)),
+          traceparent: this.#traceparent(bytes, body),
+        });
         return undefined;
       case "heartbeat":
         // The result is ignored: a device whose socket is full gets queued frames when it reads.
@@ -148,5 +157,10 @@ export class Intake {
       case "unknown":
         return undefined;
     }
+  }
+
+  /** The context of the device's trace; empty for none, and while nothing is traced. */
+  #traceparent(bytes: Uint8Array, body: Uint8Array): string {
+    return this.#options.traces === undefined ? "" : readTraceparent(bytes, body);
   }
 }

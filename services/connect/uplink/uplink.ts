@@ -5,6 +5,7 @@ import type { Clock } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Registry } from "#platform/registry/registry.ts";
+import { type Span, type Traces, traceHeaders } from "#platform/tracing/traces.ts";
 import {
   RESULTS_PER_FRAME,
   readClientMessageId,
@@ -19,6 +20,7 @@ import { hashOf } from "./conversation-hash.ts";
 import { isPermanent } from "./permanent-errors.ts";
 import { RETRY_AFTER_MS } from "./retry-after.ts";
 import { type Route, Routes } from "./routes.ts";
+import { TracedSends } from "./traced-sends.ts";
 import { WaitBound } from "./wait-bound.ts";
 
 export interface UplinkOptions {
@@ -27,6 +29,8 @@ export interface UplinkOptions {
   clock: Clock;
   log: Log;
   metrics: Metrics;
+  /** Absent: no send is traced. */
+  traces?: Traces | undefined;
   config: {
     readonly maxSendsInFlight: number;
     readonly uplinkLanes: number;
@@ -73,6 +77,7 @@ export class Uplinks {
   /** Sends and bytes queued or in flight. */
   readonly #queue = { sends: 0, bytes: 0 };
   readonly #bound: WaitBound;
+  readonly #traced: TracedSends<PendingSend>;
   /** Results of refused sends, flushed at the end of this turn of the event loop. */
   #refused = new Map<Session, Uint8Array[]>();
   readonly #stop = new AbortController();
@@ -80,6 +85,7 @@ export class Uplinks {
   constructor(options: UplinkOptions) {
     const { config } = options;
     this.#options = options;
+    this.#traced = new TracedSends(options.traces);
     const batchSends = options.metrics.histogram(
       "lucky_uplink_batch_sends",
       "Sends in one batch to server.",
@@ -111,10 +117,11 @@ export class Uplinks {
   }
 
   /**
-   * Queues an encoded SendRequest; the bytes are copied. Never throws: every send gets a result.
+   * Queues an encoded SendRequest; the bytes are copied. `traceparent` is the context of the device.
+   * Never throws: every send gets a result.
    */
-  take(session: Session, senderId: string, send: Uint8Array): void {
-    const { config } = this.#options;
+  take(session: Session, senderId: string, send: Uint8Array, traceparent = ""): void {
+    const { config, traces } = this.#options;
     const queue = this.#queue;
     if (session.sendsInFlight >= config.maxSendsInFlight) {
       this.#refuse(session, send, TOO_MANY_IN_FLIGHT);
@@ -137,7 +144,7 @@ export class Uplinks {
       session.sendsInFlight += 1;
       queue.sends += 1;
       queue.bytes += send.length;
-      this.#routes.push({
+      const pending: PendingSend = {
         session,
         // Take the arrival of the frame as the current time: it has just arrived.
         takenAtMs: session.lastFrameAtMs,
@@ -146,7 +153,9 @@ export class Uplinks {
         senderId,
         sessionId: session.id,
         send: Buffer.from(send),
-      });
+      };
+      if (traces !== undefined) this.#traced.begin(pending, traceparent);
+      this.#routes.push(pending);
     }
   }
 
@@ -175,7 +184,9 @@ export class Uplinks {
   async #sendBatch(batch: readonly PendingSend[], route: Route): Promise<void> {
     const waitedMs = this.#options.clock.elapsed() - batch[0]!.takenAtMs;
     this.#bound.observe(waitedMs, this.#queue.sends);
-    const results = await this.#append(batch, route);
+    const span = this.#traced.batch(batch);
+    const results = await this.#append(batch, route, span);
+    span?.end(results ? undefined : new Error("no attempt succeeded"));
     this.#sendResults(batch, results);
     const failed = results ? batch.filter((_, at) => results[at]!.length === 0) : batch;
     if (failed.length === 0) return;
@@ -194,6 +205,7 @@ export class Uplinks {
   async #append(
     batch: readonly PendingSend[],
     route: Route,
+    span: Span | undefined,
   ): Promise<readonly Uint8Array[] | undefined> {
     const { clock, config, log, ingress } = this.#options;
     const stop = this.#stop.signal;
@@ -213,12 +225,14 @@ export class Uplinks {
           timeoutMs,
           signal: stop,
           contextValues: route.values,
+          ...(span && { headers: traceHeaders(span) }),
         });
         if (results.length === batch.length) return results;
         throw new Error(`${batch.length} sends got ${results.length} results`);
       } catch (error) {
         if (stop.aborted) return undefined;
-        log.warn({ event: "append_batch_failed", sends: batch.length, err: error });
+        const { length: sends } = batch;
+        log.warn({ event: "append_batch_failed", sends, trace_id: span?.traceId, err: error });
         if (isPermanent(error) || clock.elapsed() + backoffMs > untilMs) return undefined;
       }
       await new Promise<void>((resolve) => clock.after(backoffMs, resolve));
@@ -227,6 +241,7 @@ export class Uplinks {
 
   #sendResults(batch: readonly PendingSend[], results: readonly Uint8Array[] | undefined): void {
     const queue = this.#queue;
+    this.#traced.end(batch, results);
     const bySession = new Map<Session, Uint8Array[]>();
     for (let index = 0; index < batch.length; index++) {
       const { session, send } = batch[index]!;

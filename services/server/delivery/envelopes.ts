@@ -1,4 +1,5 @@
 import { userChannel } from "#platform/channels.ts";
+import type { Span } from "#platform/tracing/traces.ts";
 import { varintSize, WireWriter } from "#platform/wire.ts";
 import type { MembershipChange } from "../log/memberships.ts";
 
@@ -53,6 +54,7 @@ export interface Part {
 const MEMBERSHIPS = 1;
 const DELIVERIES = 2;
 const SIGNALS = 3;
+const TRACEPARENT = 6;
 
 /** Encodes a delivery as fields of Envelope: its membership changes, then its entries. */
 export function deliveryPart(delivery: Delivery): Part {
@@ -113,10 +115,13 @@ function encodeSignal({ channels, frame, exceptUserId }: Signal): Uint8Array {
   return new WireWriter(inner.length + 16).bytes(SIGNALS, inner.finish()).finish();
 }
 
-/** Joins parts into an encoded Envelope. */
-export function envelopeOf(parts: readonly Part[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!.fields;
-  return Buffer.concat(parts.map(({ fields }) => fields));
+/** Joins parts into an encoded Envelope, with the context of the span that publishes it. */
+export function envelopeOf(parts: readonly Part[], span?: Span): Uint8Array {
+  if (parts.length === 1 && span === undefined) return parts[0]!.fields;
+  const fields = parts.map((part) => part.fields);
+  if (span !== undefined)
+    fields.push(new WireWriter(64).string(TRACEPARENT, span.traceparent).finish());
+  return Buffer.concat(fields);
 }
 
 /** Encodes a ServerFrame around an encoded message; `kind` is its field number. */

@@ -17,5 +17,5 @@ export function publishEntry(
   if (membersChanged) conversations.evict(conversationId);
   const channels = channelsOf({ conversationId, kind, users });
   const delivery = deliveryOf({ conversationId, channels }, [written]);
-  relay.offer({ outboxId, outbox, bytes: body.length, deliveries: () => [delivery] });
+  relay.offer({ outboxId, outbox, bytes: body.length, spans: [], deliveries: () => [delivery] });
 }

@@ -4,6 +4,7 @@ import type { Clock, Timer } from "#platform/clock.ts";
 import type { Log } from "#platform/log.ts";
 import { locateOrAll } from "#platform/registry/locate-or-all.ts";
 import type { Registry } from "#platform/registry/registry.ts";
+import { batchSpan, type Span } from "#platform/tracing/traces.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import {
   type Delivery,
@@ -39,6 +40,8 @@ export interface RelayBatch {
   readonly outbox: Pick<Outbox, "confirmed">;
   /** Size of its entries. */
   readonly bytes: number;
+  /** Spans of the calls that it came from; none when it is not traced. */
+  readonly spans: readonly Span[];
   /**
    * Creates the deliveries. Called when the batch is published. They are encoded only for instances
    * that hear them.
@@ -167,13 +170,16 @@ export class Relay {
     const failed = (error: unknown) => {
       metrics.relayed("failed", batches.length);
       const outboxIds = batches.map(({ outboxId }) => outboxId);
-      log.warn({ event: "relay_failed", outboxIds, err: error });
+      log.warn({ event: "relay_failed", outboxIds, trace_id: span?.traceId, err: error });
+      span?.end(error);
     };
+    const span = this.#trace(batches);
     try {
       const parts = batches.flatMap(({ deliveries }) => deliveries().map(deliveryPart));
-      const confirmations = await this.#send(parts);
+      const confirmations = await this.#send(parts, span);
       const work = Promise.all(confirmations)
         .then(() => {
+          span?.end();
           metrics.relayed("confirmed", batches.length);
           for (const { outbox, outboxId } of batches) outbox.confirmed(outboxId);
         })
@@ -186,8 +192,28 @@ export class Relay {
     }
   }
 
-  /** Passes parts to the bus, one envelope per instance; returns the pending confirmations. */
-  async #send(parts: readonly Part[]): Promise<Promise<void>[]> {
+  /** Starts the span of a publication; undefined when none of its batches is traced. */
+  #trace(batches: readonly RelayBatch[]): Span | undefined {
+    const spans = batches.flatMap((batch) => batch.spans);
+    if (spans.length === 0) return undefined;
+    return batchSpan(spans, {
+      name: "send connect",
+      kind: "producer",
+      attributes: {
+        "messaging.system.name": this.#options.bus.system,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "connect",
+        "lucky.batch.appends": batches.length,
+      },
+    });
+  }
+
+  /**
+   * Passes parts to the bus, one envelope per instance, each with the context of the span; returns the
+   * pending confirmations.
+   */
+  async #send(parts: readonly Part[], span?: Span): Promise<Promise<void>[]> {
     const { bus, config, metrics } = this.#options;
     const byInstance = await this.#partsByInstance(parts);
     const signal = AbortSignal.timeout(config.publishTimeoutMs);
@@ -195,7 +221,7 @@ export class Relay {
       try {
         // "unroutable": the instance has stopped and its sessions are closed. Their devices sync on
         // reconnect.
-        metrics.published(await bus.publish(instanceId, envelopeOf(theirs), signal));
+        metrics.published(await bus.publish(instanceId, envelopeOf(theirs, span), signal));
       } catch (error) {
         metrics.published("failed");
         throw error;

@@ -3,13 +3,14 @@ import { Batches } from "#platform/batching/batches.ts";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
+import { exemplarOf, type Span } from "#platform/tracing/traces.ts";
 import type { Conversation, Conversations } from "../conversations/conversations.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Users } from "../conversations/users.ts";
 import { type Database, isConflict, isDuplicateKey } from "../log/database.ts";
 import { type Logs, moving } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
-import { type AppendResult, append, type ConversationBatch } from "./append.ts";
+import { type AppendResult, append, appendSpan, type ConversationBatch } from "./append.ts";
 import { Denials, UNCHECKED } from "./denials.ts";
 import { DuplicateSenders } from "./duplicate-senders.ts";
 import { type AddressedSend, deduplicationKey, findDuplicates } from "./duplicates.ts";
@@ -21,6 +22,8 @@ export interface QueuedSend extends AddressedSend {
   answered: boolean;
   /** Number of its waits for a look-up of the other user. */
   checks: number;
+  /** Span of its call; undefined when the call is not traced. */
+  readonly span: Span | undefined;
   /** Reports the outcome. Called once. */
   answer(outcome: Outcome): void;
 }
@@ -36,6 +39,8 @@ export interface AppendQueueOptions {
   readonly metrics: ServerMetrics;
   /** Called after each commit, in the order of the commits. */
   readonly committed: (result: AppendResult<QueuedSend>, acceptedAtMs: number) => void;
+  /** The spans of the traced calls that the sends belong to. */
+  readonly spansOf: (sends: Iterable<QueuedSend>) => readonly Span[];
   /** Maximum batches that are appended concurrently. */
   readonly lanes: number;
   readonly batchCount: number;
@@ -99,6 +104,8 @@ export class AppendQueue {
       queued.answer(outcome);
     };
     const held = new Set<QueuedSend>();
+    const span = appendSpan(this.#options.spansOf(batch), batch.length);
+    let failure: unknown;
     let remaining = batch;
     try {
       for (let attempt = 0; remaining.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
@@ -107,10 +114,13 @@ export class AppendQueue {
       for (const send of remaining) answer(send, TOO_MANY_CONFLICTS);
     } catch (error) {
       const open = batch.filter((send) => !send.answered && !held.has(send));
-      log.warn({ event: "append_failed", count: open.length, err: error });
+      failure = error;
+      log.warn({ event: "append_failed", count: open.length, trace_id: span?.traceId, err: error });
       this.#fail(open, new Map(open.map(({ conversationId }) => [conversationId, error])), answer);
     }
-    metrics.appended(batch.length - held.size, (performance.now() - startedAtMs) / 1_000, tally);
+    span?.end(failure);
+    const seconds = (performance.now() - startedAtMs) / 1_000;
+    metrics.appended(batch.length - held.size, seconds, tally, span && exemplarOf(span));
   }
 
   /**

@@ -1,3 +1,4 @@
+import { batchSpan, type Span } from "#platform/tracing/traces.ts";
 import type { Conversation } from "../conversations/conversations.ts";
 import { bigints, integers, smallints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
@@ -181,4 +182,16 @@ export async function append<S extends AddressedSend>(
   }
   const stale = batches.filter((_, index) => !matched.has(index));
   return { outboxId, appended, stale };
+}
+
+/** Starts the span of a batch of appends with its retries; undefined when none of its sends is traced. */
+export function appendSpan(spans: readonly Span[], sends: number): Span | undefined {
+  if (spans.length === 0) return undefined;
+  const attributes = {
+    "db.system.name": "postgresql",
+    "db.operation.name": "INSERT",
+    "db.collection.name": "im.entry",
+    "db.operation.batch.size": sends,
+  };
+  return batchSpan(spans, { name: "INSERT im.entry", kind: "client", attributes });
 }

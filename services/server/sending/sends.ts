@@ -1,5 +1,6 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { Timer } from "#platform/clock.ts";
+import type { Span } from "#platform/tracing/traces.ts";
 import type { Directs, Pair } from "../conversations/directs.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Delivery } from "../delivery/envelopes.ts";
@@ -14,7 +15,7 @@ import type { Outcome, Result } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { RawSend, Send } from "./send.ts";
 
-export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed"> {
+export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed" | "spansOf"> {
   readonly logs: Logs;
   /** By database. */
   readonly outboxes: ReadonlyMap<Database, Outbox>;
@@ -29,11 +30,14 @@ export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed
 /** The sends of one call. The call resolves when the last send is answered. */
 class AppendCall {
   readonly results: Result[];
+  /** Span of the call; undefined when it is not traced. */
+  readonly span: Span | undefined;
   readonly #done: () => void;
   #open = 0;
 
-  constructor(results: Result[], done: () => void) {
+  constructor(results: Result[], span: Span | undefined, done: () => void) {
     this.results = results;
+    this.span = span;
     this.#done = done;
   }
 
@@ -70,6 +74,10 @@ class CallSend implements QueuedSend {
     this.#index = index;
   }
 
+  get span(): Span | undefined {
+    return this.#call.span;
+  }
+
   answer(outcome: Outcome): void {
     const { clientMessageId } = this.send;
     this.#call.results[this.#index] = { clientMessageId, outcome };
@@ -91,6 +99,8 @@ interface UnresolvedSend {
   readonly pair: Pair;
 }
 
+const NO_SPANS: readonly Span[] = [];
+
 function isBy(send: Send | undefined, senders: ReadonlySet<string>): boolean {
   return send !== undefined && senders.has(send.senderId);
 }
@@ -104,6 +114,8 @@ export class Sends {
   readonly #read = sendReader();
   /** By database: an unreachable database fills only its own queue. */
   readonly #queues: ReadonlyMap<Database, AppendQueue>;
+  /** Traced calls in flight. */
+  #traced = 0;
 
   constructor(options: SendsOptions) {
     this.#options = options;
@@ -112,16 +124,17 @@ export class Sends {
         const outbox = options.outboxes.get(db)!;
         const committed: AppendQueueOptions["committed"] = (result, acceptedAtMs) =>
           this.#committed(outbox, result, acceptedAtMs);
-        return [db, new AppendQueue({ ...options, db, committed })];
+        const spansOf = (queued: Iterable<QueuedSend>) => this.#spansOf(queued);
+        return [db, new AppendQueue({ ...options, db, committed, spansOf })];
       }),
     );
   }
 
   /**
    * Appends sends. Returns one result each, in their order; a refused or failed send does not affect
-   * the others.
+   * the others. `span` is the one of the call.
    */
-  async append(raws: readonly RawSend[]): Promise<Result[]> {
+  async append(raws: readonly RawSend[], span?: Span): Promise<Result[]> {
     const results: Result[] = new Array(raws.length);
     const addressed: (string | undefined)[] = new Array(raws.length);
     const sends: (Send | undefined)[] = new Array(raws.length);
@@ -151,7 +164,8 @@ export class Sends {
     }
     metrics.refused(refused);
     const { promise: ended, resolve: done } = Promise.withResolvers<void>();
-    const call = new AppendCall(results, done);
+    const call = new AppendCall(results, span, done);
+    if (span !== undefined) this.#traced++;
     const work: CallSends = { sends, addressed, call };
     // An extra count keeps the call open until all its sends are queued.
     call.begin();
@@ -162,7 +176,16 @@ export class Sends {
       await ended;
     } else await Promise.all([ended, this.#pushUnresolved(work, unresolved)]);
     late?.stop();
+    if (span !== undefined) this.#traced--;
     return results;
+  }
+
+  /** The spans of the traced calls that the sends belong to; nothing is read while no call is traced. */
+  #spansOf(queued: Iterable<QueuedSend>): readonly Span[] {
+    if (this.#traced === 0) return NO_SPANS;
+    const spans = new Set<Span>();
+    for (const { span } of queued) if (span !== undefined) spans.add(span);
+    return [...spans];
   }
 
   /**
@@ -252,10 +275,15 @@ export class Sends {
     if (appended.length === 0) return;
     let bytes = 0;
     for (const { messages } of appended) for (const { body } of messages) bytes += body.length;
+    const spans =
+      this.#traced === 0
+        ? NO_SPANS
+        : this.#spansOf(appended.flatMap(({ messages }) => messages.map(({ queued }) => queued)));
     this.#options.relay.offer({
       outboxId,
       outbox,
       bytes,
+      spans,
       deliveries: () =>
         appended.map(
           ({ conversation, baseSequence, messages }): Delivery => ({
