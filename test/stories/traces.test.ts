@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { ClientFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
+import { type ReceivedSpan, startOtlpCollector } from "../backends/otlp-collector.ts";
+import { RawDevice } from "../devices/raw-device.ts";
+import { clientOf, people, text } from "../world/people.ts";
+import { startWorld } from "../world/world.ts";
+
+const TIMEOUT = 120_000;
+const collector = await startOtlpCollector({ after });
+// No call is sampled by itself: each test asks for the traces that it checks.
+const world = await startWorld(
+  { after },
+  { settings: { LUCKY_OTLP_URL: collector.url, LUCKY_TRACE_CLIENTS_PER_SECOND: "1000" } },
+);
+const isMesh = world.mode === "mesh";
+
+const SEND = "lucky.message.v1.MessageService/Send";
+const APPEND_BATCH = "lucky.internal.ingress.v1.IngressService/AppendBatch";
+const APPEND = "INSERT im.entry";
+const PUBLISH = "send connect";
+const DELIVER = "process connect";
+
+let traces = 0;
+/** The context of a trace of a client, a new one each time. */
+function context(sampled = true): { traceId: string; traceparent: string } {
+  const traceId = (++traces).toString(16).padStart(32, "a");
+  return { traceId, traceparent: `00-${traceId}-00f067aa0ba902b7-${sampled ? "01" : "00"}` };
+}
+
+const spansOf = (traceId: string) => collector.spans.filter((span) => span.traceId === traceId);
+
+/** Waits for the spans of a trace, and returns each as its service, its name and its parent's name. */
+async function treeOf(traceId: string, count: number): Promise<string[]> {
+  await collector.until(() => spansOf(traceId).length >= count);
+  const spans = spansOf(traceId);
+  const nameOf = (id: string) => spans.find(({ spanId }) => spanId === id)?.name ?? "client";
+  return spans
+    .map(({ service, name, parentId }) => `${service}: ${nameOf(parentId)} > ${name}`)
+    .sort();
+}
+
+const service = (name: string) => (isMesh ? name : "all");
+const attributesOf = (spans: readonly ReceivedSpan[]) =>
+  spans.flatMap(({ name, attributes }) => [name, ...Object.values(attributes).map(String)]);
+
+test("one trace leads from the frame of a device over connect, server and the bus to the delivery in another connect", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const from = await RawDevice.hello(world.connects[0]!, (await ana!.login()).accessToken);
+  const to = await RawDevice.hello(world.connects.at(-1)!, (await ben!.login()).accessToken);
+  t.after(() => Promise.all([from.close(), to.close()]));
+  const { traceId, traceparent } = context();
+  const send = (clientMessageId: string, trace: string) => {
+    const target = { case: "userId" as const, value: ben!.userId };
+    const value = { target, clientMessageId, content: text("a secret text") };
+    const frame = { kind: { case: "send" as const, value }, traceparent: trace };
+    from.sendBytes(toBinary(ClientFrameSchema, create(ClientFrameSchema, frame)));
+  };
+  send("m1", traceparent);
+  const { results } = await from.next("sendResults");
+  assert.equal(results[0]!.outcome.case, "accepted");
+  await to.next("deliver");
+  // The conversation is heard by both users: in the mesh, both connects receive the envelope.
+  const deliveries = isMesh ? 2 : 1;
+  assert.deepEqual(
+    await treeOf(traceId, 5 + deliveries),
+    [
+      `${service("connect")}: client > lucky.frame.v1.Send`,
+      `${service("connect")}: lucky.frame.v1.Send > ${APPEND_BATCH}`,
+      ...Array(deliveries).fill(`${service("connect")}: ${PUBLISH} > ${DELIVER}`),
+      `${service("server")}: ${APPEND_BATCH} > ${APPEND_BATCH}`,
+      `${service("server")}: ${APPEND_BATCH} > ${APPEND}`,
+      `${service("server")}: ${APPEND_BATCH} > ${PUBLISH}`,
+    ].sort(),
+  );
+
+  const spans = spansOf(traceId);
+  const [frame] = spans.filter(({ name }) => name === "lucky.frame.v1.Send");
+  const isElsewhere = ({ instanceId }: ReceivedSpan) => !isMesh || instanceId !== frame!.instanceId;
+  const [delivery] = spans.filter((span) => span.name === DELIVER && isElsewhere(span));
+  assert.equal(frame!.attributes["lucky.send.outcome"], "accepted");
+  assert.equal(frame!.attributes["lucky.sequence"], 1);
+  assert.equal(delivery!.attributes["messaging.system.name"], isMesh ? "rabbitmq" : "memory");
+  assert.equal(delivery!.attributes["messaging.batch.message_count"], 1);
+  for (const value of attributesOf(spans)) assert.doesNotMatch(value, /secret text|m1/);
+
+  // A context that is not sampled, a malformed one and none make no span.
+  const unsampled = context(false);
+  send("m2", unsampled.traceparent);
+  send("m3", "x".repeat(55));
+  send("m4", "");
+  const last = context();
+  send("m5", last.traceparent);
+  for (let seen = 0; seen < 4; ) seen += (await from.next("sendResults")).results.length;
+  await treeOf(last.traceId, 5 + deliveries);
+  assert.deepEqual(spansOf(unsampled.traceId), []);
+  const known = new Set([traceId, last.traceId]);
+  assert.deepEqual(
+    collector.spans.filter((span) => !known.has(span.traceId)),
+    [],
+  );
+});
+
+test("one trace leads from an RPC through gateway, server and the bus to the delivery", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const to = await RawDevice.hello(world.connects[0]!, (await ben!.login()).accessToken);
+  t.after(() => to.close());
+  const messages = clientOf(world.url, MessageService, (await ana!.login()).accessToken);
+  const { traceId, traceparent } = context();
+  const target = { case: "userId", value: ben!.userId } as const;
+  const send = { target, clientMessageId: "m1", content: text("hi") };
+  await messages.send(send, { headers: { traceparent } });
+  await to.next("deliver");
+  const gateway = service("gateway");
+  assert.deepEqual(
+    await treeOf(traceId, 6),
+    [
+      `${gateway}: client > ${SEND}`,
+      `${gateway}: ${SEND} > ${SEND}`,
+      `${service("server")}: ${SEND} > ${SEND}`,
+      `${service("server")}: ${SEND} > ${APPEND}`,
+      `${service("server")}: ${SEND} > ${PUBLISH}`,
+      `${service("connect")}: ${PUBLISH} > ${DELIVER}`,
+    ].sort(),
+  );
+});
+
+test("a collector that does not answer delays no send", { timeout: TIMEOUT }, async (t) => {
+  collector.answerWith("nothing");
+  t.after(() => collector.answerWith(200));
+  const [ana, ben] = await people(world, "ana", "ben");
+  const a = await RawDevice.hello(world.connects[0]!, (await ana!.login()).accessToken);
+  t.after(() => a.close());
+  const { requests } = collector;
+  for (let n = 0; n === 0 || collector.requests === requests; n++) {
+    const target = { case: "userId" as const, value: ben!.userId };
+    const value = { target, clientMessageId: `m${n}`, content: text("hi") };
+    const frame = { kind: { case: "send" as const, value }, traceparent: context().traceparent };
+    a.sendBytes(toBinary(ClientFrameSchema, create(ClientFrameSchema, frame)));
+    assert.equal((await a.next("sendResults")).results[0]!.outcome.case, "accepted");
+  }
+});
