@@ -37,6 +37,7 @@ const WAIT_TIMEOUT_MS = 60_000;
 export async function startOtlpCollector(t: Teardown): Promise<OtlpCollector> {
   const spans: ReceivedSpan[] = [];
   const waiting = new Set<() => void>();
+  const unanswered = new Set<ServerResponse>();
   let requests = 0;
   let answer: number | "nothing" = 200;
   const server = createServer(async (request, response: ServerResponse) => {
@@ -46,7 +47,8 @@ export async function startOtlpCollector(t: Teardown): Promise<OtlpCollector> {
     const expected = request.method === "POST" && request.url === "/v1/traces";
     const isProtobuf = request.headers["content-type"] === "application/x-protobuf";
     if (!expected || !isProtobuf) response.writeHead(400).end();
-    else if (answer !== "nothing") {
+    else if (answer === "nothing") unanswered.add(response);
+    else {
       if (answer === 200) spans.push(...spansOf(Buffer.concat(chunks)));
       response.writeHead(answer, { "content-type": "application/x-protobuf" }).end();
     }
@@ -55,6 +57,8 @@ export async function startOtlpCollector(t: Teardown): Promise<OtlpCollector> {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(async () => {
+    // An exporter does not retry after this status.
+    for (const response of unanswered) response.writeHead(400).end();
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   });

@@ -131,6 +131,27 @@ test("one trace leads from an RPC through gateway, server and the bus to the del
   );
 });
 
+test("a call over the socket of a device is traced from its frame on", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana] = await people(world, "ana");
+  const device = await RawDevice.hello(world.connects[0]!, (await ana!.login()).accessToken);
+  t.after(() => device.close());
+  const { traceId, traceparent } = context();
+  const method = "lucky.message.v1.MessageService/Sync";
+  const kind = { case: "rpc" as const, value: { callId: "7", method } };
+  const frame = create(ClientFrameSchema, { kind, traceparent });
+  device.sendBytes(toBinary(ClientFrameSchema, frame));
+  assert.equal((await device.next("rpcResult")).callId, "7");
+  assert.deepEqual(
+    await treeOf(traceId, 2),
+    [
+      `${service("connect")}: client > lucky.frame.v1.Rpc`,
+      `${service("server")}: lucky.frame.v1.Rpc > ${method}`,
+    ].sort(),
+  );
+});
+
 test("a collector that does not answer delays no send", { timeout: TIMEOUT }, async (t) => {
   collector.answerWith("nothing");
   t.after(() => collector.answerWith(200));
