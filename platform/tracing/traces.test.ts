@@ -33,7 +33,7 @@ async function start(
   });
   const dropped = async () =>
     Number(/outcome="dropped"\} (\d+)/.exec(await metrics.text())?.[1] ?? 0);
-  return { collector, clock, metrics, lines, traces, dropped };
+  return { collector, clock, metrics, lines, traces, dropped, platform };
 }
 
 /** Starts and ends spans that begin traces of their own. */
@@ -81,11 +81,13 @@ test("without a collector nothing is traced, and OpenTelemetry's SDK is not load
   );
 });
 
-test("one in N calls is traced, and none with 0", async (t) => {
-  const { traces } = await start(t, { oneIn: 3 });
+test("one in N calls is traced, none with 0, and N may change while the process runs", async (t) => {
+  const { traces, platform } = await start(t, { oneIn: 3 });
   const sampled = Array.from({ length: 9 }, () => traces.sample());
   const none = undefined;
   assert.deepEqual(sampled, [none, none, "", none, none, "", none, none, ""]);
+  platform.traceOneIn = 2;
+  assert.deepEqual([traces.sample(), traces.sample()], [none, ""]);
   const { traces: off } = await start(t, { oneIn: 0 });
   assert.deepEqual(
     Array.from({ length: 9 }, () => off.sample(CONTEXT)),
