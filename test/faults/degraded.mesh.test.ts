@@ -12,10 +12,10 @@ import { startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after }, { mode: "mesh" });
 const { mesh } = world;
-const OPEN = 'lucky_rpc_breakers{service="auth",state="open"}';
-const CLOSED = 'lucky_rpc_breakers{service="auth",state="closed"}';
-const OPENED = 'lucky_rpc_breaker_opened_total{service="auth"}';
-const REFUSED = 'lucky_rpc_calls_refused_total{service="auth",reason="breaker"}';
+const OPEN = 'lucky_rpc_breakers{upstream="auth",state="open"}';
+const CLOSED = 'lucky_rpc_breakers{upstream="auth",state="closed"}';
+const OPENED = 'lucky_rpc_breaker_opened_total{upstream="auth"}';
+const REFUSED = 'lucky_rpc_calls_refused_total{upstream="auth",reason="breaker"}';
 
 interface Test {
   after(close: () => unknown): void;

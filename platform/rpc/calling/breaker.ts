@@ -39,10 +39,10 @@ export interface Breaker {
   tick(): void;
 }
 
-/** Creates a breaker. `changed` is called after each change of its state. */
+/** Creates a breaker. `changed` is called after each change of its state, with the one before. */
 export function createBreaker(options: {
   readonly clock: Clock;
-  readonly changed: (state: BreakerState) => void;
+  readonly changed: (state: BreakerState, before: BreakerState) => void;
 }): Breaker {
   const { clock, changed } = options;
   let state: BreakerState = "closed";
@@ -55,8 +55,9 @@ export function createBreaker(options: {
   let halfOpenAtMs = 0;
 
   function become(next: BreakerState): void {
+    const before = state;
     state = next;
-    changed(next);
+    changed(next, before);
   }
 
   function open(): void {

@@ -1,12 +1,10 @@
 import type { Metrics } from "#platform/metrics.ts";
-import type { BreakerState } from "./breaker.ts";
-
-const STATES: readonly BreakerState[] = ["closed", "open", "half-open"];
 
 /** Metrics of the calls to one service. */
 export interface GuardMetrics {
-  /** Shows the states of the breakers of all instances. */
-  breakers(states: Iterable<BreakerState>): void;
+  /** Shows the breakers of all instances: whether each is open or half-open. */
+  breakers(open: readonly boolean[]): void;
+  /** A breaker that was closed has opened. */
   opened(): void;
   /** A retry was made, or left out because the budget was used up. */
   retried(outcome: "made" | "over-budget"): void;
@@ -14,33 +12,33 @@ export interface GuardMetrics {
   refused(reason: "breaker" | "bulkhead"): void;
 }
 
-export function guardMetrics(metrics: Metrics, service: string): GuardMetrics {
+export function guardMetrics(metrics: Metrics, upstream: string): GuardMetrics {
   const breakers = metrics.gauge(
     "lucky_rpc_breakers",
-    "Instances of a service by the state of their circuit breaker in this process",
-    ["service", "state"],
+    "Instances of a service by their circuit breaker in this process: closed, or open apart from probes",
+    ["upstream", "state"],
   );
   const opened = metrics.counter("lucky_rpc_breaker_opened_total", "Circuit breakers that opened", [
-    "service",
+    "upstream",
   ]);
   const retries = metrics.counter(
     "lucky_rpc_retries_total",
     "Retries of calls to a service, made or left out because the budget was used up",
-    ["service", "outcome"],
+    ["upstream", "outcome"],
   );
   const refused = metrics.counter(
     "lucky_rpc_calls_refused_total",
     "Calls that were not sent to a service: open breakers, or too many calls in flight",
-    ["service", "reason"],
+    ["upstream", "reason"],
   );
   return {
-    breakers(states) {
-      const counts = new Map<BreakerState, number>();
-      for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
-      for (const state of STATES) breakers.set({ service, state }, counts.get(state) ?? 0);
+    breakers(open) {
+      const count = open.filter(Boolean).length;
+      breakers.set({ upstream, state: "open" }, count);
+      breakers.set({ upstream, state: "closed" }, open.length - count);
     },
-    opened: () => opened.inc({ service }),
-    retried: (outcome) => retries.inc({ service, outcome }),
-    refused: (reason) => refused.inc({ service, reason }),
+    opened: () => opened.inc({ upstream }),
+    retried: (outcome) => retries.inc({ upstream, outcome }),
+    refused: (reason) => refused.inc({ upstream, reason }),
   };
 }

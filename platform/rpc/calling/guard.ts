@@ -39,6 +39,8 @@ export interface GuardOptions {
   readonly clock: Clock;
   /** Whether unary calls go over lean links, which all our service processes serve. */
   readonly lean?: boolean;
+  /** Maximum calls of users in flight to one instance; MAX_USER_CALLS when absent. */
+  readonly maxUserCalls?: number;
 }
 
 /** Decides which instances of a service get a call, and which calls are retried. */
@@ -60,14 +62,16 @@ export interface Guard extends Pick<OutlierEjection, "succeeded" | "failed"> {
 
 /** Creates the guard of the calls to a service. */
 export function createGuard(options: GuardOptions): Guard {
-  const { service, clock, log } = options;
+  const { service, clock, log, maxUserCalls = MAX_USER_CALLS } = options;
   const shown = guardMetrics(options.metrics ?? new Metrics(), service);
   const pool = instancePool({
     ...options,
-    breakerChanged(instance, state) {
+    breakerChanged(instance, state, before) {
       showBreakers();
-      if (state === "open") shown.opened();
-      log.warn({ event: "breaker_changed", service, instance, state });
+      if (state === "closed") log.info({ event: "breaker_closed", upstream: service, instance });
+      if (before !== "closed") return;
+      shown.opened();
+      log.warn({ event: "breaker_opened", upstream: service, instance });
     },
   });
   const ejection = outlierEjection(options);
@@ -76,7 +80,7 @@ export function createGuard(options: GuardOptions): Guard {
   let turn = 0;
 
   function showBreakers(): void {
-    shown.breakers([...pool.known()].map(({ breaker }) => breaker.state));
+    shown.breakers([...pool.known()].map(({ breaker }) => breaker.state !== "closed"));
   }
   const watch = clock.every(TICK_MS, () => {
     for (const { breaker } of pool.known()) breaker.tick();
@@ -106,7 +110,7 @@ export function createGuard(options: GuardOptions): Guard {
         const text = `${service} does not answer at the moment`;
         return fail(ErrorReason.UNAVAILABLE, text, { retryAfterMs });
       }
-      if (!ofUser || userCalls < MAX_USER_CALLS) return undefined;
+      if (!ofUser || userCalls < maxUserCalls) return undefined;
       return fail(ErrorReason.OVERLOADED, `too many calls wait for ${service}`);
     },
     notSent(refusal, cause) {

@@ -45,8 +45,8 @@ export function instancePool(options: {
   readonly tls?: MeshTls | undefined;
   readonly clock: Clock;
   readonly lean?: boolean;
-  /** Called after each change of an instance's breaker. */
-  readonly breakerChanged: (instanceId: string, state: BreakerState) => void;
+  /** Called after each change of an instance's breaker, with the state before. */
+  readonly breakerChanged: (instanceId: string, state: BreakerState, before: BreakerState) => void;
 }): InstancePool {
   const { registry, service, secret, tls, clock, lean = false, breakerChanged } = options;
   const connections = new Map<string, InstanceConnection>();
@@ -72,7 +72,10 @@ export function instancePool(options: {
       lean: lean ? leanLink({ service, address, secret, tls, clock }) : undefined,
       calls: 0,
       userCalls: 0,
-      breaker: createBreaker({ clock, changed: (state) => breakerChanged(instanceId, state) }),
+      breaker: createBreaker({
+        clock,
+        changed: (state, before) => breakerChanged(instanceId, state, before),
+      }),
       retired: false,
       lastFailedAtMs: 0,
       ejectedUntilMs: 0,
