@@ -187,11 +187,13 @@ async function openOps(
   { runtime }: FrontDoorDependencies,
   ready: () => boolean,
 ): Promise<{ readonly port: number }> {
-  const { config, log, metrics, started } = runtime;
+  const { config, log, metrics, started: parts } = runtime;
   const { opsHost, opsPort } = config.platform;
   const address = { host: opsHost, port: opsPort, variable: "LUCKY_OPS_PORT" };
-  const ops = await openAt(address, () => serveOps({ ...address, metrics, ready, log }));
-  started.push(() => ops.close());
+  // Called at the end of the start.
+  const started = () => true;
+  const ops = await openAt(address, () => serveOps({ ...address, metrics, started, ready, log }));
+  parts.push(() => ops.close());
   return ops;
 }
 

@@ -92,7 +92,7 @@ export const platformConfig = defineConfig("", {
   }),
   opsHost: setting.text({
     default: "127.0.0.1",
-    doc: "Address of the operator's port, which serves /metrics, /healthz and /readyz. In the mesh, server asks each process there for its settings: listen on an address that server reaches, and that nobody reaches from outside.",
+    doc: "Address of the operator's port, which serves /metrics, /healthz, /startz and /readyz. In the mesh, server asks each process there for its settings: listen on an address that server reaches, and that nobody reaches from outside.",
   }),
   opsPort: setting.integer({
     default: 0,

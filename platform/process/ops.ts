@@ -9,6 +9,8 @@ export interface OpsOptions {
   /** 0 selects any free port. */
   readonly port: number;
   readonly metrics: Metrics;
+  /** Whether the start has succeeded; it stays true. */
+  readonly started: () => boolean;
   /** Whether the process accepts work; false while it drains. */
   readonly ready: () => boolean;
   /** Calls of server that this process answers; none when absent. */
@@ -18,13 +20,13 @@ export interface OpsOptions {
 
 /**
  * Serves operators over plain HTTP without authentication: GET /metrics (Prometheus), /healthz (200
- * while the process runs), /readyz (200 or 503). Also answers the calls of server, which proves itself.
- * The port must not be reachable from outside.
+ * while the event loop runs, whatever the state of the backends), /startz and /readyz (200 or 503).
+ * Also answers the calls of server, which proves itself. The port must not be reachable from outside.
  */
 export async function serveOps(
   options: OpsOptions,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
-  const { host, port, metrics, ready, calls, log } = options;
+  const { host, port, metrics, started, ready, calls, log } = options;
   metrics.observeProcess();
 
   async function answer(path: string): Promise<{ status: number; type?: string; body: string }> {
@@ -33,10 +35,12 @@ export async function serveOps(
         return { status: 200, type: metrics.contentType, body: await metrics.text() };
       case "/healthz":
         return { status: 200, body: "ok\n" };
+      case "/startz":
+        return started() ? { status: 200, body: "started\n" } : { status: 503, body: "starting\n" };
       case "/readyz":
         return ready() ? { status: 200, body: "ready\n" } : { status: 503, body: "not ready\n" };
       default:
-        return { status: 404, body: "/metrics /healthz /readyz\n" };
+        return { status: 404, body: "/metrics /healthz /startz /readyz\n" };
     }
   }
 

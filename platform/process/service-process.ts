@@ -137,6 +137,7 @@ export function startServiceProcess<T extends ConfigTable>(
   return startAllOrNothing(async (started) => {
     const joined = await joinMesh(options, started);
     const { platform, log, metrics, registry, instanceId } = joined;
+    let isStarted = false;
     let serves = () => false;
     let composed: ServiceProcess | undefined;
     const opsAddress = {
@@ -144,10 +145,12 @@ export function startServiceProcess<T extends ConfigTable>(
       port: platform.opsPort,
       variable: "LUCKY_OPS_PORT",
     };
+    // Open before the start waits for backends: a process that waits is healthy.
     const ops = await openAt(opsAddress, () =>
       serveOps({
         ...opsAddress,
         metrics,
+        started: () => isStarted,
         ready: () => serves(),
         log,
         calls: operatorCalls({
@@ -203,6 +206,7 @@ export function startServiceProcess<T extends ConfigTable>(
       );
       started.push(() => lease.release());
     }
+    isStarted = true;
     open = true;
     log.info({ event: "ready", host: platform.host, port, opsPort: ops.port });
     return {
