@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const root = join(import.meta.dirname, "..");
+const ownRoot = join(import.meta.dirname, "..");
 const READY_TIMEOUT_MS = 60_000;
 const POLL_INTERVAL_MS = 50;
 const MAX_LAST_LINES = 20;
@@ -10,8 +10,10 @@ const MAX_LAST_LINES = 20;
 export interface ChildOptions {
   /** Prefix of each printed line. */
   readonly name: string;
-  /** Path from the repository's root, such as "services/auth/main.ts". */
+  /** Path from the root, such as "services/auth/main.ts". */
   readonly script: string;
+  /** Folder of the sources; this repository when absent. */
+  readonly root?: string | undefined;
   readonly env: NodeJS.ProcessEnv;
   /** Arguments for Node itself, such as a module to load first. */
   readonly nodeArguments?: readonly string[];
@@ -36,8 +38,11 @@ export interface Child {
   kill(signal: NodeJS.Signals): Promise<void>;
   /** Resolves with the last lines of the running process when it has ended. */
   ended(): Promise<readonly string[]>;
-  /** Restarts the process, stopping it first if it runs, and waits until it is ready. */
-  restart(): Promise<void>;
+  /**
+   * Restarts the process, stopping it first if it runs, and waits until it is ready. With `root`, it
+   * runs the sources of that folder from now on.
+   */
+  restart(root?: string): Promise<void>;
   /**
    * Waits until the process is ready. Rejects with its last lines when it ends first, or after 60
    * s.
@@ -50,11 +55,12 @@ export interface Child {
 }
 
 /** Runs a script, such as a service's `main.ts`, in a child process. */
-export function startChild(options: ChildOptions): Child {
+export function startChild(given: ChildOptions): Child {
+  let options = given;
   let running = launch(options);
 
   return {
-    name: options.name,
+    name: given.name,
     get pid() {
       return running.process.pid ?? 0;
     },
@@ -70,7 +76,8 @@ export function startChild(options: ChildOptions): Child {
       await ended;
       return lastLines;
     },
-    async restart() {
+    async restart(root = options.root) {
+      options = { ...options, root };
       await stop(running, READY_TIMEOUT_MS);
       running = launch(options);
       await ready(running, options);
@@ -91,7 +98,7 @@ interface Running {
 }
 
 function launch(options: ChildOptions): Running {
-  const { nodeArguments = [], script, openFiles } = options;
+  const { nodeArguments = [], script, root = ownRoot, openFiles } = options;
   const node = [process.execPath, ...NODE_FLAGS, ...nodeArguments, join(root, script)];
   const [program, ...args] =
     openFiles === undefined ? node : ["sh", "-c", LIMITED, String(openFiles), ...node];

@@ -1,4 +1,7 @@
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import pg from "pg";
 import { migrateDatabase } from "../services/migrate.ts";
 
@@ -10,6 +13,13 @@ export function createDatabasePasswords(): Record<string, string> {
   };
 }
 
+export interface PrepareOptions {
+  /** URLs of the databases of the log, for the owner, if there are others than the home database. */
+  readonly ownerLogUrls?: readonly string[];
+  /** Folder of the sources with the migrations; this repository when absent. */
+  readonly root?: string | undefined;
+}
+
 /**
  * Migrates the home database, and those of the log if there are others. Returns the URLs of auth and
  * server, each with a user of its own.
@@ -17,7 +27,7 @@ export function createDatabasePasswords(): Record<string, string> {
 export async function prepareDatabase(
   ownerUrl: string,
   passwords: Readonly<Record<string, string | undefined>>,
-  ownerLogUrls: readonly string[] = [],
+  { ownerLogUrls = [], root }: PrepareOptions = {},
 ): Promise<Record<string, string>> {
   const forServer = (url: string) => urlFor(url, "server", passwords.SERVER_POSTGRES_PASSWORD);
   const urls = {
@@ -27,13 +37,24 @@ export async function prepareDatabase(
       LUCKY_POSTGRES_LOG_URLS: ownerLogUrls.map(forServer).join(","),
     }),
   };
-  await migrateDatabase({
+  await migrate(root, {
     ...urls,
     LUCKY_MIGRATE_POSTGRES_URL: ownerUrl,
     LUCKY_MIGRATE_POSTGRES_LOG_URLS: ownerLogUrls.join(","),
     LUCKY_LOG_LEVEL: "warn",
   });
   return urls;
+}
+
+/** Runs the migrations of this version, or those of another one. */
+async function migrate(root: string | undefined, env: Record<string, string>): Promise<void> {
+  if (root === undefined) {
+    await migrateDatabase(env);
+    return;
+  }
+  const script = ["--disable-warning=ExperimentalWarning", join(root, "services/migrate.ts")];
+  const options = { cwd: root, env: { PATH: process.env.PATH, ...env } };
+  await promisify(execFile)(process.execPath, script, options);
 }
 
 /** Creates `count` empty databases in the cluster of a database. Returns their URLs. */

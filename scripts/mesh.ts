@@ -39,6 +39,8 @@ export interface MeshOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Arguments for the Node of each process, such as a module to load first. */
   readonly nodeArguments?: readonly string[];
+  /** Folder with the sources of the processes, and of the migrations; this repository when absent. */
+  readonly root?: string;
   /** Maximum open files of each process; the limit of this process when absent. */
   readonly openFiles?: number;
   /** Called with each line that a process prints. */
@@ -127,7 +129,10 @@ export function startMesh(options: MeshOptions): Promise<Mesh> {
     const others = await createDatabases(postgresUrl, (backends && (options.logs ?? 1) - 1) ?? 0);
     const logUrls = [postgresUrl, ...others];
     const urls = ownUsers
-      ? await prepareDatabase(postgresUrl, secrets, others.length > 0 ? logUrls : [])
+      ? await prepareDatabase(postgresUrl, secrets, {
+          ownerLogUrls: others.length > 0 ? logUrls : [],
+          root: options.root,
+        })
       : {};
     const settings = { ...given, ...urls };
     const plans = plansFor(options.instances ?? { connect: 3, server: 2 });
@@ -186,7 +191,12 @@ async function startBackends(started: Started): Promise<OwnBackends> {
 function start(
   { service, name, port, opsPort }: Plan,
   settings: Record<string, string | undefined>,
-  { nodeArguments, openFiles, print }: Pick<MeshOptions, "nodeArguments" | "openFiles" | "print">,
+  {
+    nodeArguments,
+    root: sources,
+    openFiles,
+    print,
+  }: Pick<MeshOptions, "nodeArguments" | "root" | "openFiles" | "print">,
 ): Child {
   return startChild({
     name,
@@ -202,6 +212,7 @@ function start(
       LUCKY_OPS_PORT: String(opsPort),
     },
     nodeArguments,
+    root: sources,
     openFiles,
     readyUrl: `http://127.0.0.1:${opsPort}/readyz`,
     print,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { AuthService, DeviceClass, QrLoginState, SmsPurpose } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { CloseCode } from "#gen/lucky/frame/v1/frame_pb.js";
@@ -34,6 +35,14 @@ async function retryUnavailable<T>(call: () => Promise<T>): Promise<T> {
       signal.throwIfAborted();
     }
   }
+}
+
+/** The status that a process answers to its operator; undefined while it does not listen. */
+async function statusOf(name: string, path: string): Promise<number | undefined> {
+  return fetch(world.mesh.opsUrl(name) + path).then(
+    ({ status }) => status,
+    () => undefined,
+  );
 }
 
 test("a QR login survives a restart of auth: the stream ends and the client polls on", {
@@ -78,7 +87,13 @@ test("instances that were down while a login ended refuse it after their restart
   await clientOf(world.url, AuthService, before.accessToken).logout({});
   await world.mesh.process("connect-1").kill("SIGKILL");
   await clientOf(world.url, AuthService, during.accessToken).logout({});
-  await world.mesh.process("connect-1").restart();
+  const restarted = world.mesh.process("connect-1").restart();
+  // It waits for the lease of the process before it: it is healthy meanwhile, but has not started.
+  while ((await statusOf("connect-1", "/healthz")) !== 200) await setImmediate();
+  assert.equal(await statusOf("connect-1", "/startz"), 503);
+  assert.equal(await statusOf("connect-1", "/readyz"), 503);
+  await restarted;
+  assert.equal(await statusOf("connect-1", "/startz"), 200);
   await world.mesh.process("gateway-0").restart();
   for (const { accessToken } of [before, during]) {
     const device = await RawDevice.open(world.connects[1]!);

@@ -76,6 +76,8 @@ export interface WorldMesh {
   process(name: string): Child;
   /** The value of a metric of a process, with its labels, such as 'name{a="b"}'; 0 when not shown. */
   metric(name: string, series: string): Promise<number>;
+  /** Address of a process's metrics and health checks: "http://127.0.0.1:port". */
+  opsUrl(name: string): string;
 }
 
 /** The mode set in the environment. */
@@ -85,7 +87,7 @@ export const testMode: Mode = process.env.LUCKY_TEST_MODE === "mesh" ? "mesh" : 
  * Settings that make tests fast: cheap password hashes, no estimates of passwords (their thread takes a
  * second of CPU to start), small caches, no rate limits, short drains.
  */
-const FAST_SETTINGS: Readonly<Record<string, string>> = {
+export const FAST_SETTINGS: Readonly<Record<string, string>> = {
   LUCKY_LOG_LEVEL: process.env.LUCKY_TEST_LOG ?? "silent",
   LUCKY_AUTH_PASSWORD_KEY_BITS: "2048",
   LUCKY_AUTH_HASH_MEMORY_KIB: "8192",
@@ -169,6 +171,11 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
   const mesh = await startMesh({ own: true, free: true, logs: LOGS, env, nodeArguments, print });
   started.push(() => mesh.stop());
   const backends = mesh.backends!;
+  const indexOf = (name: string) => {
+    const index = mesh.processes.findIndex((child) => child.name === name);
+    if (index < 0) throw new Error(`the mesh has no process ${name}`);
+    return index;
+  };
   const logs = mesh.logUrls.map((url) => createPool({ url, max: 4, log: quiet, name: "test" }));
   for (const pool of logs) started.push(() => pool.end());
   return {
@@ -199,6 +206,8 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
         const line = lines.find((one) => one.startsWith(`${series} `));
         return Number(line?.slice(series.length) ?? 0);
       },
+      process: (name) => mesh.processes[indexOf(name)]!,
+      opsUrl: (name) => mesh.opsUrls[indexOf(name)]!,
     },
     stop: () => started.stop(),
   };

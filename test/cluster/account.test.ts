@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Account } from "./account.ts";
+
+/** An account of three messages from one user, which the receiver "ben" shows at these sequences. */
+function accountOf(shown: readonly (readonly [text: string, sequence: number])[]) {
+  const account = new Account();
+  for (const [at, text] of ["a", "b", "c"].entries()) {
+    account.send();
+    account.accept(text, { conversation: "1", sequence: at + 1, to: "ben" });
+  }
+  for (const [text, sequence] of shown) account.show("ben", { text, conversation: "1", sequence });
+  const { lost, doubled, disordered } = account.result();
+  return { complete: account.isComplete(), lost, doubled, disordered };
+}
+
+test("an account finds lost, doubled and disordered messages", () => {
+  const perfect = { complete: true, lost: 0, doubled: 0, disordered: 0 };
+  const [a, b, c] = [["a", 1] as const, ["b", 2] as const, ["c", 3] as const];
+  assert.deepEqual(accountOf([a, b, c]), perfect);
+  assert.deepEqual(accountOf([a, c]), { ...perfect, complete: false, lost: 1 });
+  assert.deepEqual(accountOf([a, b, c, ["c", 4]]), { ...perfect, doubled: 2 });
+  assert.deepEqual(accountOf([a, c, b]), { ...perfect, disordered: 1 });
+});
