@@ -68,6 +68,17 @@ test("every source file, folder and test that the documents name exists", () => 
   assert.deepEqual(missing, []);
 });
 
+test("every alert links to a paragraph of the runbook", () => {
+  const rules = textOf("k8s/watch/prometheus/rules/lucky.yml");
+  const links = [...rules.matchAll(/runbook_url: \S+\/(docs\/runbook\.md)#(\S+)$/gm)];
+  assert.equal(links.length, rules.match(/^ +- alert: /gm)?.length);
+  const missing = links.filter(([, page = "", anchor = ""]) => !anchorsOf(page).includes(anchor));
+  assert.deepEqual(
+    missing.map(([, , anchor]) => anchor),
+    [],
+  );
+});
+
 test("the protocol says what a repeat of every call does that changes something", () => {
   const [section = ""] =
     /^## Keys and retries of calls$[\s\S]*?(?=^## )/m.exec(textOf("docs/protocol.md")) ?? [];

@@ -31,13 +31,24 @@ async function start(t: TestContext, service: ServiceName, secrets: Partial<type
   const { settings } = openSettings({ platform: platformConfig }, { env: {} });
   const metrics = new Metrics();
   const instanceId = `${service}-0`;
+  const deliveries = () => undefined;
   const ops = await serveOps({
     host: "127.0.0.1",
     port: 0,
     metrics,
+    started: () => true,
     ready: () => true,
     log,
-    calls: operatorCalls({ service, instanceId, platform, settings, log, metrics, clock }),
+    calls: operatorCalls({
+      service,
+      instanceId,
+      platform,
+      settings,
+      deliveries,
+      log,
+      metrics,
+      clock,
+    }),
   });
   t.after(() => ops.close());
   return `http://127.0.0.1:${ops.port}`;

@@ -118,21 +118,13 @@ export class Stand {
   readonly registry: Registry;
   readonly #openRegistry: () => Registry;
   /** A connect instance, asked by servers. */
-  readonly #process = createClient(
-    ProcessService,
-    localTransport(
-      [
-        serve(ProcessService, {
-          describeSettings: () => ({}),
-          describeDeliveries: (question) => {
-            this.asked.push(question);
-            return { deliveries: { instanceId: "connect-0", sessionCount: 1 } };
-          },
-        }),
-      ],
-      [],
-    ),
-  );
+  readonly #process = serve(ProcessService, {
+    describeSettings: () => ({}),
+    describeDeliveries: (question) => {
+      this.asked.push(question);
+      return { deliveries: { instanceId: "connect-0", sessionCount: 1 } };
+    },
+  });
   readonly #t: CleanupScope;
   /** `open` opens the registry of one process, with the clock of the stand; in memory by default. */
   constructor(
@@ -204,7 +196,11 @@ export class Stand {
       clock,
       processes: {
         of: async (service) => [
-          { service, instanceId: "connect-0", client: this.#process },
+          {
+            service,
+            instanceId: "connect-0",
+            client: createClient(ProcessService, localTransport([this.#process], [])),
+          },
           { service, instanceId: "connect-old", client: undefined },
         ],
       },

@@ -194,14 +194,8 @@ async function startMeshWorld(started: Started, env: Record<string, string>): Pr
     mesh: {
       backends,
       logUrls: mesh.logUrls,
-      process(name) {
-        const found = mesh.processes.find((child) => child.name === name);
-        if (!found) throw new Error(`the mesh has no process ${name}`);
-        return found;
-      },
       async metric(name, series) {
-        const at = mesh.processes.findIndex((child) => child.name === name);
-        const response = await fetch(`${mesh.opsUrls[at]}/metrics`);
+        const response = await fetch(`${mesh.opsUrls[indexOf(name)]}/metrics`);
         const lines = (await response.text()).split("\n");
         const line = lines.find((one) => one.startsWith(`${series} `));
         return Number(line?.slice(series.length) ?? 0);

@@ -12,7 +12,7 @@ import { listSettings } from "./settings-list.ts";
 
 test("a process without an answer is listed with the reason, and the others answer", async () => {
   const clientOf = (describeSettings: () => { process?: { instanceId: string } }) => {
-    const served = [serve(ProcessService, { describeSettings })];
+    const served = [serve(ProcessService, { describeSettings, describeDeliveries: () => ({}) })];
     return createClient(ProcessService, localTransport(served, []));
   };
   const connects = [
