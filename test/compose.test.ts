@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { parseDocument } from "yaml";
 import { type ConfigTable, defaultsOf } from "#platform/config/config.ts";
@@ -16,14 +18,32 @@ import { loadMigrationConfig } from "../services/migrate.ts";
 interface ComposeService {
   readonly build?: string;
   readonly command: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
+  readonly environment?: Readonly<Record<string, string>>;
   readonly depends_on: Readonly<Record<string, unknown>>;
+  readonly secrets?: readonly (string | { readonly source: string; readonly target: string })[];
+  readonly networks?: readonly string[] | Readonly<Record<string, { ipv4_address: string }>>;
+  readonly ports?: readonly string[];
+  readonly profiles?: readonly string[];
+  readonly [key: string]: unknown;
+}
+
+interface Compose {
+  readonly services: Record<string, ComposeService>;
+  readonly networks: Record<string, { readonly internal?: boolean } | null>;
+  readonly secrets: Record<string, { readonly file: string }>;
 }
 
 const root = join(import.meta.dirname, "..");
-const document = parseDocument(readFileSync(join(root, "compose.yaml"), "utf8"), { merge: true });
-const { services = {} } = (document.toJS() ?? {}) as { services?: Record<string, ComposeService> };
+const text = readFileSync(join(root, "compose.yaml"), "utf8");
+const document = parseDocument(text, { merge: true });
+const { services, networks, secrets } = document.toJS() as Compose;
 const own = Object.entries(services).filter(([, { build }]) => build !== undefined);
+
+const secretsFolder = mkdtempSync(join(tmpdir(), "lucky-compose-"));
+after(() => rmSync(secretsFolder, { recursive: true }));
+execFileSync(join(root, "scripts/compose-secrets"), {
+  env: { ...process.env, LUCKY_SECRETS: secretsFolder },
+});
 
 test("compose.yaml is valid YAML and runs every service", () => {
   assert.deepEqual([...document.errors, ...document.warnings], []);
@@ -34,23 +54,84 @@ test("compose.yaml is valid YAML and runs every service", () => {
   );
 });
 
-/** The environment of a service, with a value for each secret. */
-function environmentOf({ environment }: ComposeService): Record<string, string> {
-  // 32 bytes, which begin with the name of the variable: each secret must differ.
-  const secretFor = (_: string, variable: string) =>
-    Buffer.concat([Buffer.from(variable), Buffer.alloc(32)], 32).toString("base64");
+/** The environment of a service, with the files of the secrets that it has. */
+function environmentOf({ environment = {}, secrets = [] }: ComposeService): Record<string, string> {
+  const mounted = secrets.map((one) => (typeof one === "string" ? one : one.source));
   return Object.fromEntries(
-    Object.entries(environment).map(([key, value]) => [
-      key,
-      String(value).replace(/\$\{(\w+):\?[^}]*\}/g, secretFor),
-    ]),
+    Object.entries(environment).map(([key, value]) => {
+      const name = /^\/run\/secrets\/(\w+)$/.exec(value)?.[1];
+      if (name === undefined) return [key, String(value)];
+      assert.ok(mounted.includes(name), `${key}: the service has no secret ${name}`);
+      return [key, join(secretsFolder, name)];
+    }),
   );
 }
 
+test("scripts/compose-secrets creates the secrets that the containers get, each once, and keeps them", () => {
+  const files = () =>
+    readdirSync(secretsFolder).map((name) => readFileSync(join(secretsFolder, name), "utf8"));
+  const before = files();
+  assert.equal(new Set(before).size, before.length);
+  execFileSync(join(root, "scripts/compose-secrets"), {
+    env: { ...process.env, LUCKY_SECRETS: secretsFolder },
+  });
+  assert.deepEqual(files(), before);
+  const used = Object.values(services).flatMap(({ secrets = [] }) => secrets);
+  const names = new Set(used.map((one) => (typeof one === "string" ? one : one.source)));
+  assert.deepEqual(Object.keys(secrets).sort(), [...names].sort());
+  for (const [name, { file }] of Object.entries(secrets)) {
+    assert.equal(file, `\${LUCKY_SECRETS:-./data/secrets}/${name}`);
+    assert.ok(existsSync(join(secretsFolder, name)), name);
+  }
+  assert.doesNotMatch(text, /\$\{\w+:?\?/, "a secret in a variable");
+});
+
+test("every container of compose.yaml is bounded, read-only and without rights, and only the gateway is public", () => {
+  for (const [name, service] of Object.entries(services)) {
+    assert.equal(service.read_only, true, name);
+    assert.deepEqual(service.cap_drop, ["ALL"], name);
+    assert.deepEqual(service.security_opt, ["no-new-privileges:true"], name);
+    assert.match(String(service.mem_limit), /^\d+[mg]$/, name);
+    assert.ok(service.networks, `${name} is on the default network`);
+  }
+  const networksOf = ({ networks = [] }: ComposeService) =>
+    Array.isArray(networks) ? networks : Object.keys(networks);
+  const everyday = Object.entries(services).filter(([, { profiles }]) => profiles === undefined);
+  const open = everyday.filter(([, one]) => networksOf(one).some((at) => !networks[at]?.internal));
+  assert.deepEqual(
+    open.map(([name]) => name),
+    ["gateway"],
+  );
+  assert.deepEqual(
+    everyday.flatMap(([name, { ports = [] }]) => ports.map(() => name)),
+    ["gateway"],
+  );
+  const onDatabase = everyday.filter(([, one]) => networksOf(one).includes("database"));
+  assert.deepEqual(
+    onDatabase.map(([name]) => name),
+    ["postgres", "migrate", "auth", "server-0", "server-1"],
+  );
+  const { edge, gateway } = services as { edge: ComposeService; gateway: ComposeService };
+  const { front } = edge.networks as Record<string, { ipv4_address: string }>;
+  assert.equal(gateway.environment?.LUCKY_GATEWAY_TRUSTED_PROXIES, `${front?.ipv4_address}/32`);
+});
+
+test("the image has the Node of the scripts", () => {
+  const { version } = JSON.parse(readFileSync(join(root, "scripts/node/package.json"), "utf8"));
+  const dockerfile = readFileSync(join(root, "Dockerfile"), "utf8");
+  assert.match(dockerfile, new RegExp(`^ARG BASE=node:${version}-`, "m"));
+  for (const [, base] of dockerfile.matchAll(/^FROM (\S+)/gm))
+    assert.match(base!, /^(\$\{BASE\}|scratch)$/);
+});
+
 test("compose.yaml gives auth and server a user of the database each, gateway and connect none", () => {
   const users = own.map(([name, service]) => {
-    const urls = Object.entries(environmentOf(service)).filter(([key]) => /POSTGRES/.test(key));
-    return [name, urls.map(([key, url]) => `${key} ${/\/\/(\w+):/.exec(url)?.[1]}`)] as const;
+    const files = Object.entries(environmentOf(service)).filter(([key]) => /POSTGRES/.test(key));
+    const urls = files.map(([key, file]) => [
+      key.replace(/_FILE$/, ""),
+      readFileSync(file, "utf8"),
+    ]);
+    return [name, urls.map(([key, url]) => `${key} ${/\/\/(\w+):/.exec(url!)?.[1]}`)] as const;
   });
   const server = ["LUCKY_SERVER_POSTGRES_URL server"];
   assert.deepEqual(Object.fromEntries(users), {
