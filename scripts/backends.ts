@@ -26,9 +26,9 @@ const STOP_TIMEOUT_MS = 20_000;
 const POSTGRES_TIMEOUT_MS = 60_000;
 const POLL_INTERVAL_MS = 50;
 const ADVICE =
-  "Install Redis and RabbitMQ, and for the tests PgBouncer, Prometheus and Alertmanager, with the " +
-  "machine's package manager (brew install redis rabbitmq pgbouncer prometheus alertmanager), or use " +
-  "compose.yaml.";
+  "Install Redis and RabbitMQ, and for the tests PgBouncer, nginx, Prometheus and Alertmanager, with " +
+  "the machine's package manager (brew install redis rabbitmq pgbouncer nginx prometheus " +
+  "alertmanager), or use compose.yaml.";
 
 interface Server {
   readonly name: "redis" | "rabbitmq" | "postgres";

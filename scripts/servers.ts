@@ -130,6 +130,30 @@ export async function launchPrometheus(options: PrometheusOptions): Promise<Laun
   return { url: `http://127.0.0.1:${port}`, processes: [server] };
 }
 
+export interface NginxOptions extends LaunchOptions {
+  /** Text of nginx.conf, which listens on the port. */
+  readonly configuration: string;
+}
+
+/** Starts an nginx with a configuration. It throws nginx's own message when that has a fault. */
+export async function launchNginx(options: NginxOptions): Promise<Launched> {
+  const { dir, port, configuration } = options;
+  await mkdir(dir, { recursive: true });
+  await writeFile(join(dir, "nginx.conf"), configuration);
+  // Workers of root run as another user, who cannot write to the folder.
+  const user = process.getuid?.() === 0 ? " user root;" : "";
+  const server = run({
+    ...options,
+    name: "nginx",
+    program: pathOf("nginx", []),
+    args: ["-p", dir, "-c", join(dir, "nginx.conf"), "-g", `daemon off;${user}`],
+    env: process.env,
+  });
+  const say = "GET / HTTP/1.0\r\n\r\n";
+  await waitForAnswer(server, { ...options, name: "nginx", say, expect: "HTTP/1.1" });
+  return { url: `https://localhost:${port}`, processes: [server] };
+}
+
 export interface RabbitOptions extends LaunchOptions {
   /** Ports of Erlang's port mapper (epmd) and of Erlang's distribution. */
   readonly mapperPort: number;
@@ -282,7 +306,7 @@ function lastOutput(server: ChildProcess, dir: string): string {
 
 /** The required programs that are not installed. */
 export function missingPrograms(): string[] {
-  const servers = ["redis-server", "rabbitmq-server", "pgbouncer"];
+  const servers = ["redis-server", "rabbitmq-server", "pgbouncer", "nginx"];
   const watchers = ["prometheus", "prometheus-alertmanager"];
   return [...servers, ...watchers].filter((name) => !findProgram(name, RABBIT_FOLDERS));
 }

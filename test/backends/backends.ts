@@ -6,6 +6,7 @@ import { startEmbedded } from "#platform/postgres/embedded.ts";
 import { freePorts } from "../../scripts/ports.ts";
 import {
   type Launched,
+  launchNginx,
   launchPgbouncer,
   launchPrometheus,
   launchRabbit,
@@ -65,6 +66,16 @@ export async function startPgbouncer(
   const [port] = (await freePorts(1)) as [number];
   return startBackend("pgbouncer", port, (dir) =>
     launchPgbouncer({ dir, port, urls, settings, detached: true }),
+  );
+}
+
+/** Starts an nginx. Its configuration depends on its port and on its folder. */
+export async function startNginx(
+  configure: (at: { readonly port: number; readonly dir: string }) => string,
+): Promise<Backend> {
+  const [port] = (await freePorts(1)) as [number];
+  return startBackend("nginx", port, (dir) =>
+    launchNginx({ dir, port, configuration: configure({ port, dir }), detached: true }),
   );
 }
 
