@@ -28,7 +28,7 @@ export interface Podman {
 
 /** Installs what is missing (Debian) and writes the settings. Needs root. */
 export function openPodman(): Podman {
-  installPackages(PACKAGES.filter(isMissing), "Containers are tested on Debian only.");
+  installMissing(PACKAGES);
   const folder = join(cacheFolder, "podman");
   mkdirSync(join(folder, "networks"), { recursive: true });
   writeFileSync(
@@ -58,9 +58,11 @@ runroot = "/run/lucky-podman"
     CONTAINERS_STORAGE_CONF: join(folder, "storage.conf"),
   };
   const options = { env, maxBuffer: MAX_OUTPUT_BYTES } as const;
+  // Without systemd, podman complains at each start that it cannot run health checks itself.
+  const piped = { ...options, encoding: "utf8", stdio: "pipe" } as const;
   return {
     env,
-    run: (...args) => execFileSync("podman", args, { ...options, encoding: "utf8" }).trim(),
+    run: (...args) => execFileSync("podman", args, piped).trim(),
     show: (...args) => void execFileSync("podman", args, { ...options, stdio: "inherit" }),
     has(image) {
       try {
@@ -71,6 +73,11 @@ runroot = "/run/lucky-podman"
       }
     },
   };
+}
+
+/** Installs those packages of Debian that are missing. */
+export function installMissing(packages: readonly string[]): void {
+  installPackages(packages.filter(isMissing), "Containers are tested on Debian only.");
 }
 
 function isMissing(name: string): boolean {
