@@ -113,6 +113,7 @@ export async function startConnectHarness(
   const seenBatches: ConnectHarness["seenBatches"] = [];
   const events: ConnectHarness["events"] = [];
   const log = createLog({
+    clock,
     service: "connect",
     instanceId: "test",
     level: "info",

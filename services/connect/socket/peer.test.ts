@@ -64,7 +64,8 @@ test("a wrong proof of the peer address is refused", async (t) => {
     assert.match(answer, /^HTTP\/1\.1 400 .*lucky-peer/s, headers.join(" and "));
   }
   const warnings = harness.events.filter(({ event }) => event === "peer_proof_refused");
-  assert.equal(warnings.length, 6);
+  // The log writes five equal lines, and counts further ones.
+  assert.equal(warnings.length, 5);
   assert.equal(warnings[0]?.peer, "127.0.0.1");
 });
 
