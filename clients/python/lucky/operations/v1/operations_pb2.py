@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lucky/operations/v1/operations.proto\x12\x13lucky.operations.v1\"S\n\x12GetSettingsRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\x00R\x07service\x12!\n\x0binstance_id\x18\x02 \x01(\tB\x00R\ninstanceId\"Y\n\x13GetSettingsResponse\x12\x42\n\tprocesses\x18\x01 \x03(\x0b\x32$.lucky.operations.v1.ProcessSettingsR\tprocesses\"\xd7\x01\n\x0fProcessSettings\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x1f\n\x0binstance_id\x18\x02 \x01(\tR\ninstanceId\x12\x18\n\x07\x66\x61ilure\x18\x03 \x01(\tR\x07\x66\x61ilure\x12\x38\n\x08settings\x18\x04 \x03(\x0b\x32\x1c.lucky.operations.v1.SettingR\x08settings\x12\x35\n\x04\x66ile\x18\x05 \x01(\x0b\x32!.lucky.operations.v1.SettingsFileR\x04\x66ile\"\x9f\x01\n\x07Setting\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\x12\x12\n\x04live\x18\x03 \x01(\x08R\x04live\x12:\n\x06source\x18\x04 \x01(\x0e\x32\".lucky.operations.v1.SettingSourceR\x06source\x12\x1a\n\x08location\x18\x05 \x01(\tR\x08location\"|\n\x0cSettingsFile\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x1c\n\nread_at_ms\x18\x02 \x01(\x03R\x08readAtMs\x12\"\n\rrefused_at_ms\x18\x03 \x01(\x03R\x0brefusedAtMs\x12\x16\n\x06\x66\x61ults\x18\x04 \x03(\tR\x06\x66\x61ults*\xa4\x01\n\rSettingSource\x12\x1e\n\x1aSETTING_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SETTING_SOURCE_DEFAULT\x10\x01\x12\x1e\n\x1aSETTING_SOURCE_ENVIRONMENT\x10\x02\x12\x17\n\x13SETTING_SOURCE_FILE\x10\x03\x12\x1e\n\x1aSETTING_SOURCE_SECRET_FILE\x10\x04\x32y\n\x11OperationsService\x12\x62\n\x0bGetSettings\x12\'.lucky.operations.v1.GetSettingsRequest\x1a(.lucky.operations.v1.GetSettingsResponse\"\x00\x1a\x00\x42|\n\x16im.lucky.operations.v1B\x0fOperationsProtoP\x01ZIgithub.com/lucky-im/lucky/clients/go/gen/lucky/operations/v1;operationsv1\xa2\x02\x03LKYb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lucky/operations/v1/operations.proto\x12\x13lucky.operations.v1\"S\n\x12GetSettingsRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\x00R\x07service\x12!\n\x0binstance_id\x18\x02 \x01(\tB\x00R\ninstanceId\"Y\n\x13GetSettingsResponse\x12\x42\n\tprocesses\x18\x01 \x03(\x0b\x32$.lucky.operations.v1.ProcessSettingsR\tprocesses\"\xd7\x01\n\x0fProcessSettings\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x1f\n\x0binstance_id\x18\x02 \x01(\tR\ninstanceId\x12\x18\n\x07\x66\x61ilure\x18\x03 \x01(\tR\x07\x66\x61ilure\x12\x38\n\x08settings\x18\x04 \x03(\x0b\x32\x1c.lucky.operations.v1.SettingR\x08settings\x12\x35\n\x04\x66ile\x18\x05 \x01(\x0b\x32!.lucky.operations.v1.SettingsFileR\x04\x66ile\"\x9f\x01\n\x07Setting\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\x12\x12\n\x04live\x18\x03 \x01(\x08R\x04live\x12:\n\x06source\x18\x04 \x01(\x0e\x32\".lucky.operations.v1.SettingSourceR\x06source\x12\x1a\n\x08location\x18\x05 \x01(\tR\x08location\"|\n\x0cSettingsFile\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x1c\n\nread_at_ms\x18\x02 \x01(\x03R\x08readAtMs\x12\"\n\rrefused_at_ms\x18\x03 \x01(\x03R\x0brefusedAtMs\x12\x16\n\x06\x66\x61ults\x18\x04 \x03(\tR\x06\x66\x61ults\"`\n\x13TraceMessageRequest\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x1c\n\x08sequence\x18\x02 \x01(\x03\x42\x00R\x08sequence\"\x82\x03\n\x14TraceMessageResponse\x12\x36\n\x05\x65ntry\x18\x01 \x01(\x0b\x32 .lucky.operations.v1.TracedEntryR\x05\x65ntry\x12\x42\n\x0bpublication\x18\x02 \x01(\x0b\x32 .lucky.operations.v1.PublicationR\x0bpublication\x12!\n\x0cmember_count\x18\x03 \x01(\x05R\x0bmemberCount\x12\'\n\x0f\x64\x65livered_count\x18\x04 \x01(\x05R\x0e\x64\x65liveredCount\x12\x1d\n\nread_count\x18\x05 \x01(\x05R\treadCount\x12<\n\x07members\x18\x06 \x03(\x0b\x32\".lucky.operations.v1.MemberCursorsR\x07members\x12\x45\n\tinstances\x18\x07 \x03(\x0b\x32\'.lucky.operations.v1.InstanceDeliveriesR\tinstances\"\xe9\x01\n\x0bTracedEntry\x12!\n\nmessage_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\tmessageId\x12\x1f\n\tsender_id\x18\x02 \x01(\x03\x42\x02\x30\x01R\x08senderId\x12*\n\x11\x63lient_message_id\x18\x03 \x01(\tR\x0f\x63lientMessageId\x12\x12\n\x04kind\x18\x04 \x01(\tR\x04kind\x12\x14\n\x05\x62ytes\x18\x05 \x01(\x05R\x05\x62ytes\x12$\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x06 \x01(\x03R\x0c\x61\x63\x63\x65ptedAtMs\x12\x1a\n\x08\x64\x61tabase\x18\x07 \x01(\x05R\x08\x64\x61tabase\"\xcc\x01\n\x0bPublication\x12;\n\x05state\x18\x01 \x01(\x0e\x32%.lucky.operations.v1.PublicationStateR\x05state\x12\x1d\n\x08\x62\x61tch_id\x18\x02 \x01(\x03\x42\x02\x30\x01R\x07\x62\x61tchId\x12\x1a\n\x08\x61ttempts\x18\x03 \x01(\x05R\x08\x61ttempts\x12+\n\x12next_attempt_at_ms\x18\x04 \x01(\x03R\x0fnextAttemptAtMs\x12\x18\n\x07\x66\x61ilure\x18\x05 \x01(\tR\x07\x66\x61ilure\"\x80\x01\n\rMemberCursors\x12\x1b\n\x07user_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x06userId\x12-\n\x12\x64\x65livered_sequence\x18\x02 \x01(\x03R\x11\x64\x65liveredSequence\x12#\n\rread_sequence\x18\x03 \x01(\x03R\x0creadSequence\"\xb6\x01\n\x12InstanceDeliveries\x12\x1f\n\x0binstance_id\x18\x01 \x01(\tR\ninstanceId\x12\x18\n\x07\x66\x61ilure\x18\x02 \x01(\tR\x07\x66\x61ilure\x12#\n\rsession_count\x18\x03 \x01(\x05R\x0csessionCount\x12@\n\x08sessions\x18\x04 \x03(\x0b\x32$.lucky.operations.v1.SessionDeliveryR\x08sessions\"\xfd\x01\n\x0fSessionDelivery\x12\x1b\n\x07user_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x06userId\x12\x1b\n\tdevice_id\x18\x02 \x01(\tR\x08\x64\x65viceId\x12\x1d\n\nsession_id\x18\x03 \x01(\tR\tsessionId\x12\x38\n\x05state\x18\x04 \x01(\x0e\x32\".lucky.operations.v1.DeliveryStateR\x05state\x12\x33\n\x15\x61\x63knowledged_sequence\x18\x05 \x01(\x03R\x14\x61\x63knowledgedSequence\x12\"\n\x0credeliveries\x18\x06 \x01(\x05R\x0credeliveries\"Z\n\x18ListFailedBatchesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"\xb4\x01\n\x19ListFailedBatchesResponse\x12:\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32 .lucky.operations.v1.FailedBatchR\x07\x62\x61tches\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x33\n\x15unreachable_databases\x18\x03 \x03(\x05R\x14unreachableDatabases\"\xcd\x02\n\x0b\x46\x61iledBatch\x12\x1d\n\x08\x62\x61tch_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x07\x62\x61tchId\x12\x1a\n\x08\x64\x61tabase\x18\x02 \x01(\x05R\x08\x64\x61tabase\x12\"\n\rcreated_at_ms\x18\x03 \x01(\x03R\x0b\x63reatedAtMs\x12 \n\x0c\x66\x61iled_at_ms\x18\x04 \x01(\x03R\nfailedAtMs\x12\x1a\n\x08\x61ttempts\x18\x05 \x01(\x05R\x08\x61ttempts\x12\x18\n\x07\x66\x61ilure\x18\x06 \x01(\tR\x07\x66\x61ilure\x12-\n\x12\x63onversation_count\x18\x07 \x01(\x05R\x11\x63onversationCount\x12\x1f\n\x0b\x65ntry_count\x18\x08 \x01(\x05R\nentryCount\x12\x37\n\x06ranges\x18\t \x03(\x0b\x32\x1f.lucky.operations.v1.EntryRangeR\x06ranges\"\x85\x01\n\nEntryRange\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12%\n\x0e\x66irst_sequence\x18\x02 \x01(\x03R\rfirstSequence\x12#\n\rlast_sequence\x18\x03 \x01(\x03R\x0clastSequence\"W\n\x1aReplayFailedBatchesRequest\x12\x1f\n\tbatch_ids\x18\x01 \x03(\x03\x42\x02\x30\x01R\x08\x62\x61tchIds\x12\x18\n\x06reason\x18\x02 \x01(\tB\x00R\x06reason\"9\n\x1bReplayFailedBatchesResponse\x12\x1a\n\x08replayed\x18\x01 \x01(\x05R\x08replayed\"X\n\x16ListDeadLettersRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"\xb1\x01\n\x17ListDeadLettersResponse\x12\x39\n\x07letters\x18\x01 \x03(\x0b\x32\x1f.lucky.operations.v1.DeadLetterR\x07letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x33\n\x15unreachable_databases\x18\x03 \x03(\x05R\x14unreachableDatabases\"\xcd\x01\n\nDeadLetter\x12\x13\n\x05\x61t_ms\x18\x01 \x01(\x03R\x04\x61tMs\x12\x14\n\x05queue\x18\x02 \x01(\tR\x05queue\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n\x05\x62ytes\x18\x04 \x01(\x05R\x05\x62ytes\x12-\n\x12\x63onversation_count\x18\x05 \x01(\x05R\x11\x63onversationCount\x12\x37\n\x06ranges\x18\x06 \x03(\x0b\x32\x1f.lucky.operations.v1.EntryRangeR\x06ranges*\xa4\x01\n\rSettingSource\x12\x1e\n\x1aSETTING_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SETTING_SOURCE_DEFAULT\x10\x01\x12\x1e\n\x1aSETTING_SOURCE_ENVIRONMENT\x10\x02\x12\x17\n\x13SETTING_SOURCE_FILE\x10\x03\x12\x1e\n\x1aSETTING_SOURCE_SECRET_FILE\x10\x04*\xbd\x01\n\x10PublicationState\x12!\n\x1dPUBLICATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PUBLICATION_STATE_WAITING\x10\x01\x12\x1c\n\x18PUBLICATION_STATE_FAILED\x10\x02\x12(\n$PUBLICATION_STATE_CONFIRMED_RECENTLY\x10\x03\x12\x1f\n\x1bPUBLICATION_STATE_CONFIRMED\x10\x04*\xbd\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45LIVERY_STATE_UNKNOWN\x10\x01\x12\x17\n\x13\x44\x45LIVERY_STATE_SENT\x10\x02\x12\x1f\n\x1b\x44\x45LIVERY_STATE_ACKNOWLEDGED\x10\x03\x12\x1b\n\x17\x44\x45LIVERY_STATE_NOT_SENT\x10\x04\x12\x19\n\x15\x44\x45LIVERY_STATE_BEHIND\x10\x05\x32\xc2\x04\n\x11OperationsService\x12\x62\n\x0bGetSettings\x12\'.lucky.operations.v1.GetSettingsRequest\x1a(.lucky.operations.v1.GetSettingsResponse\"\x00\x12\x65\n\x0cTraceMessage\x12(.lucky.operations.v1.TraceMessageRequest\x1a).lucky.operations.v1.TraceMessageResponse\"\x00\x12t\n\x11ListFailedBatches\x12-.lucky.operations.v1.ListFailedBatchesRequest\x1a..lucky.operations.v1.ListFailedBatchesResponse\"\x00\x12z\n\x13ReplayFailedBatches\x12/.lucky.operations.v1.ReplayFailedBatchesRequest\x1a\x30.lucky.operations.v1.ReplayFailedBatchesResponse\"\x00\x12n\n\x0fListDeadLetters\x12+.lucky.operations.v1.ListDeadLettersRequest\x1a,.lucky.operations.v1.ListDeadLettersResponse\"\x00\x1a\x00\x42|\n\x16im.lucky.operations.v1B\x0fOperationsProtoP\x01ZIgithub.com/lucky-im/lucky/clients/go/gen/lucky/operations/v1;operationsv1\xa2\x02\x03LKYb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lucky.operations.v1.operati
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026im.lucky.operations.v1B\017OperationsProtoP\001ZIgithub.com/lucky-im/lucky/clients/go/gen/lucky/operations/v1;operationsv1\242\002\003LKY'
-  _globals['_SETTINGSOURCE']._serialized_start=744
-  _globals['_SETTINGSOURCE']._serialized_end=908
+  _globals['_TRACEMESSAGEREQUEST'].fields_by_name['conversation_id']._loaded_options = None
+  _globals['_TRACEMESSAGEREQUEST'].fields_by_name['conversation_id']._serialized_options = b'0\001'
+  _globals['_TRACEDENTRY'].fields_by_name['message_id']._loaded_options = None
+  _globals['_TRACEDENTRY'].fields_by_name['message_id']._serialized_options = b'0\001'
+  _globals['_TRACEDENTRY'].fields_by_name['sender_id']._loaded_options = None
+  _globals['_TRACEDENTRY'].fields_by_name['sender_id']._serialized_options = b'0\001'
+  _globals['_PUBLICATION'].fields_by_name['batch_id']._loaded_options = None
+  _globals['_PUBLICATION'].fields_by_name['batch_id']._serialized_options = b'0\001'
+  _globals['_MEMBERCURSORS'].fields_by_name['user_id']._loaded_options = None
+  _globals['_MEMBERCURSORS'].fields_by_name['user_id']._serialized_options = b'0\001'
+  _globals['_SESSIONDELIVERY'].fields_by_name['user_id']._loaded_options = None
+  _globals['_SESSIONDELIVERY'].fields_by_name['user_id']._serialized_options = b'0\001'
+  _globals['_FAILEDBATCH'].fields_by_name['batch_id']._loaded_options = None
+  _globals['_FAILEDBATCH'].fields_by_name['batch_id']._serialized_options = b'0\001'
+  _globals['_ENTRYRANGE'].fields_by_name['conversation_id']._loaded_options = None
+  _globals['_ENTRYRANGE'].fields_by_name['conversation_id']._serialized_options = b'0\001'
+  _globals['_REPLAYFAILEDBATCHESREQUEST'].fields_by_name['batch_ids']._loaded_options = None
+  _globals['_REPLAYFAILEDBATCHESREQUEST'].fields_by_name['batch_ids']._serialized_options = b'0\001'
+  _globals['_SETTINGSOURCE']._serialized_start=3619
+  _globals['_SETTINGSOURCE']._serialized_end=3783
+  _globals['_PUBLICATIONSTATE']._serialized_start=3786
+  _globals['_PUBLICATIONSTATE']._serialized_end=3975
+  _globals['_DELIVERYSTATE']._serialized_start=3978
+  _globals['_DELIVERYSTATE']._serialized_end=4167
   _globals['_GETSETTINGSREQUEST']._serialized_start=61
   _globals['_GETSETTINGSREQUEST']._serialized_end=144
   _globals['_GETSETTINGSRESPONSE']._serialized_start=146
@@ -44,6 +66,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTING']._serialized_end=615
   _globals['_SETTINGSFILE']._serialized_start=617
   _globals['_SETTINGSFILE']._serialized_end=741
-  _globals['_OPERATIONSSERVICE']._serialized_start=910
-  _globals['_OPERATIONSSERVICE']._serialized_end=1031
+  _globals['_TRACEMESSAGEREQUEST']._serialized_start=743
+  _globals['_TRACEMESSAGEREQUEST']._serialized_end=839
+  _globals['_TRACEMESSAGERESPONSE']._serialized_start=842
+  _globals['_TRACEMESSAGERESPONSE']._serialized_end=1228
+  _globals['_TRACEDENTRY']._serialized_start=1231
+  _globals['_TRACEDENTRY']._serialized_end=1464
+  _globals['_PUBLICATION']._serialized_start=1467
+  _globals['_PUBLICATION']._serialized_end=1671
+  _globals['_MEMBERCURSORS']._serialized_start=1674
+  _globals['_MEMBERCURSORS']._serialized_end=1802
+  _globals['_INSTANCEDELIVERIES']._serialized_start=1805
+  _globals['_INSTANCEDELIVERIES']._serialized_end=1987
+  _globals['_SESSIONDELIVERY']._serialized_start=1990
+  _globals['_SESSIONDELIVERY']._serialized_end=2243
+  _globals['_LISTFAILEDBATCHESREQUEST']._serialized_start=2245
+  _globals['_LISTFAILEDBATCHESREQUEST']._serialized_end=2335
+  _globals['_LISTFAILEDBATCHESRESPONSE']._serialized_start=2338
+  _globals['_LISTFAILEDBATCHESRESPONSE']._serialized_end=2518
+  _globals['_FAILEDBATCH']._serialized_start=2521
+  _globals['_FAILEDBATCH']._serialized_end=2854
+  _globals['_ENTRYRANGE']._serialized_start=2857
+  _globals['_ENTRYRANGE']._serialized_end=2990
+  _globals['_REPLAYFAILEDBATCHESREQUEST']._serialized_start=2992
+  _globals['_REPLAYFAILEDBATCHESREQUEST']._serialized_end=3079
+  _globals['_REPLAYFAILEDBATCHESRESPONSE']._serialized_start=3081
+  _globals['_REPLAYFAILEDBATCHESRESPONSE']._serialized_end=3138
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=3140
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=3228
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=3231
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=3408
+  _globals['_DEADLETTER']._serialized_start=3411
+  _globals['_DEADLETTER']._serialized_end=3616
+  _globals['_OPERATIONSSERVICE']._serialized_start=4170
+  _globals['_OPERATIONSSERVICE']._serialized_end=4748
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """Answers questions about the processes of an installation.
+    """Answers questions about the processes of an installation and about the way of its messages.
     """
 
     def __init__(self, channel):
@@ -40,16 +40,76 @@ class OperationsServiceStub:
                 request_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.GetSettingsRequest.SerializeToString,
                 response_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.GetSettingsResponse.FromString,
                 _registered_method=True)
+        self.TraceMessage = channel.unary_unary(
+                '/lucky.operations.v1.OperationsService/TraceMessage',
+                request_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.TraceMessageRequest.SerializeToString,
+                response_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.TraceMessageResponse.FromString,
+                _registered_method=True)
+        self.ListFailedBatches = channel.unary_unary(
+                '/lucky.operations.v1.OperationsService/ListFailedBatches',
+                request_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListFailedBatchesRequest.SerializeToString,
+                response_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListFailedBatchesResponse.FromString,
+                _registered_method=True)
+        self.ReplayFailedBatches = channel.unary_unary(
+                '/lucky.operations.v1.OperationsService/ReplayFailedBatches',
+                request_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ReplayFailedBatchesRequest.SerializeToString,
+                response_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ReplayFailedBatchesResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/lucky.operations.v1.OperationsService/ListDeadLetters',
+                request_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
-    """Answers questions about the processes of an installation.
+    """Answers questions about the processes of an installation and about the way of its messages.
     """
 
     def GetSettings(self, request, context):
         """Returns the settings that each process runs with, and where their values come from. Asks every
         process and waits at most 2 seconds for its answer; a process without an answer is listed with
         the reason. Secrets are hidden.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TraceMessage(self, request, context):
+        """Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
+        cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
+        for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
+        seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+        after the last one, or with UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFailedBatches(self, request, context):
+        """Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
+        publish them, in ascending order of their ids. Their entries are in the log, and devices get them
+        by sync. Pages of at most 200. Databases that cannot be reached are listed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayFailedBatches(self, request, context):
+        """Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+        no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
+        with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
+        the batches may be replayed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+        that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
+        keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
+        listed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,6 +123,26 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.GetSettingsRequest.FromString,
                     response_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.GetSettingsResponse.SerializeToString,
             ),
+            'TraceMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.TraceMessage,
+                    request_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.TraceMessageRequest.FromString,
+                    response_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.TraceMessageResponse.SerializeToString,
+            ),
+            'ListFailedBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFailedBatches,
+                    request_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListFailedBatchesRequest.FromString,
+                    response_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListFailedBatchesResponse.SerializeToString,
+            ),
+            'ReplayFailedBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayFailedBatches,
+                    request_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ReplayFailedBatchesRequest.FromString,
+                    response_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ReplayFailedBatchesResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=lucky_dot_operations_dot_v1_dot_operations__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'lucky.operations.v1.OperationsService', rpc_method_handlers)
@@ -72,7 +152,7 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """Answers questions about the processes of an installation.
+    """Answers questions about the processes of an installation and about the way of its messages.
     """
 
     @staticmethod
@@ -92,6 +172,114 @@ class OperationsService:
             '/lucky.operations.v1.OperationsService/GetSettings',
             lucky_dot_operations_dot_v1_dot_operations__pb2.GetSettingsRequest.SerializeToString,
             lucky_dot_operations_dot_v1_dot_operations__pb2.GetSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucky.operations.v1.OperationsService/TraceMessage',
+            lucky_dot_operations_dot_v1_dot_operations__pb2.TraceMessageRequest.SerializeToString,
+            lucky_dot_operations_dot_v1_dot_operations__pb2.TraceMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFailedBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucky.operations.v1.OperationsService/ListFailedBatches',
+            lucky_dot_operations_dot_v1_dot_operations__pb2.ListFailedBatchesRequest.SerializeToString,
+            lucky_dot_operations_dot_v1_dot_operations__pb2.ListFailedBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayFailedBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucky.operations.v1.OperationsService/ReplayFailedBatches',
+            lucky_dot_operations_dot_v1_dot_operations__pb2.ReplayFailedBatchesRequest.SerializeToString,
+            lucky_dot_operations_dot_v1_dot_operations__pb2.ReplayFailedBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucky.operations.v1.OperationsService/ListDeadLetters',
+            lucky_dot_operations_dot_v1_dot_operations__pb2.ListDeadLettersRequest.SerializeToString,
+            lucky_dot_operations_dot_v1_dot_operations__pb2.ListDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

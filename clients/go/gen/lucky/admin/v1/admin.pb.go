@@ -165,6 +165,8 @@ const (
 	AuditAction_AUDIT_ACTION_FOUND_BY_PHONE AuditAction = 7
 	// DeleteAccount, by the account's own user.
 	AuditAction_AUDIT_ACTION_ACCOUNT_DELETED AuditAction = 8
+	// ReplayFailedBatches of OperationsService.
+	AuditAction_AUDIT_ACTION_BATCHES_REPLAYED AuditAction = 9
 )
 
 // Enum value maps for AuditAction.
@@ -179,6 +181,7 @@ var (
 		6: "AUDIT_ACTION_DEVICE_POLICY_SET",
 		7: "AUDIT_ACTION_FOUND_BY_PHONE",
 		8: "AUDIT_ACTION_ACCOUNT_DELETED",
+		9: "AUDIT_ACTION_BATCHES_REPLAYED",
 	}
 	AuditAction_value = map[string]int32{
 		"AUDIT_ACTION_UNSPECIFIED":       0,
@@ -190,6 +193,7 @@ var (
 		"AUDIT_ACTION_DEVICE_POLICY_SET": 6,
 		"AUDIT_ACTION_FOUND_BY_PHONE":    7,
 		"AUDIT_ACTION_ACCOUNT_DELETED":   8,
+		"AUDIT_ACTION_BATCHES_REPLAYED":  9,
 	}
 )
 
@@ -1540,7 +1544,7 @@ const file_lucky_admin_v1_admin_proto_rawDesc = "" +
 	"\x19ACCOUNT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14ACCOUNT_STATE_ACTIVE\x10\x01\x12\x1a\n" +
 	"\x16ACCOUNT_STATE_DISABLED\x10\x02\x12\x19\n" +
-	"\x15ACCOUNT_STATE_DELETED\x10\x03*\xb2\x02\n" +
+	"\x15ACCOUNT_STATE_DELETED\x10\x03*\xd5\x02\n" +
 	"\vAuditAction\x12\x1c\n" +
 	"\x18AUDIT_ACTION_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dAUDIT_ACTION_ACCOUNT_DISABLED\x10\x01\x12 \n" +
@@ -1550,7 +1554,8 @@ const file_lucky_admin_v1_admin_proto_rawDesc = "" +
 	"\x19AUDIT_ACTION_ROLE_GRANTED\x10\x05\x12\"\n" +
 	"\x1eAUDIT_ACTION_DEVICE_POLICY_SET\x10\x06\x12\x1f\n" +
 	"\x1bAUDIT_ACTION_FOUND_BY_PHONE\x10\a\x12 \n" +
-	"\x1cAUDIT_ACTION_ACCOUNT_DELETED\x10\b2\xd8\x06\n" +
+	"\x1cAUDIT_ACTION_ACCOUNT_DELETED\x10\b\x12!\n" +
+	"\x1dAUDIT_ACTION_BATCHES_REPLAYED\x10\t2\xd8\x06\n" +
 	"\fAdminService\x12[\n" +
 	"\fFindAccounts\x12#.lucky.admin.v1.FindAccountsRequest\x1a$.lucky.admin.v1.FindAccountsResponse\"\x00\x12a\n" +
 	"\x0eDisableAccount\x12%.lucky.admin.v1.DisableAccountRequest\x1a&.lucky.admin.v1.DisableAccountResponse\"\x00\x12^\n" +

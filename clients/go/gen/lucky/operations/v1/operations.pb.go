@@ -85,6 +85,134 @@ func (SettingSource) EnumDescriptor() ([]byte, []int) {
 	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{0}
 }
 
+// Where the publication of an entry stands.
+type PublicationState int32
+
+const (
+	// Not set.
+	PublicationState_PUBLICATION_STATE_UNSPECIFIED PublicationState = 0
+	// Committed, and not confirmed by the bus for every instance concerned: server publishes it, or waits
+	// for its next attempt.
+	PublicationState_PUBLICATION_STATE_WAITING PublicationState = 1
+	// Given up: see ListFailedBatches.
+	PublicationState_PUBLICATION_STATE_FAILED PublicationState = 2
+	// Confirmed by the bus in the last few minutes, or given up and no longer among the failed batches.
+	PublicationState_PUBLICATION_STATE_CONFIRMED_RECENTLY PublicationState = 3
+	// Confirmed by the bus some minutes ago or earlier. The time is not known any more.
+	PublicationState_PUBLICATION_STATE_CONFIRMED PublicationState = 4
+)
+
+// Enum value maps for PublicationState.
+var (
+	PublicationState_name = map[int32]string{
+		0: "PUBLICATION_STATE_UNSPECIFIED",
+		1: "PUBLICATION_STATE_WAITING",
+		2: "PUBLICATION_STATE_FAILED",
+		3: "PUBLICATION_STATE_CONFIRMED_RECENTLY",
+		4: "PUBLICATION_STATE_CONFIRMED",
+	}
+	PublicationState_value = map[string]int32{
+		"PUBLICATION_STATE_UNSPECIFIED":        0,
+		"PUBLICATION_STATE_WAITING":            1,
+		"PUBLICATION_STATE_FAILED":             2,
+		"PUBLICATION_STATE_CONFIRMED_RECENTLY": 3,
+		"PUBLICATION_STATE_CONFIRMED":          4,
+	}
+)
+
+func (x PublicationState) Enum() *PublicationState {
+	p := new(PublicationState)
+	*p = x
+	return p
+}
+
+func (x PublicationState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PublicationState) Descriptor() protoreflect.EnumDescriptor {
+	return file_lucky_operations_v1_operations_proto_enumTypes[1].Descriptor()
+}
+
+func (PublicationState) Type() protoreflect.EnumType {
+	return &file_lucky_operations_v1_operations_proto_enumTypes[1]
+}
+
+func (x PublicationState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PublicationState.Descriptor instead.
+func (PublicationState) EnumDescriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{1}
+}
+
+// State of the delivery of an entry to a session.
+type DeliveryState int32
+
+const (
+	// Not set.
+	DeliveryState_DELIVERY_STATE_UNSPECIFIED DeliveryState = 0
+	// The session holds nothing about the conversation: nothing was delivered to it since it opened, or it
+	// does not know any more.
+	DeliveryState_DELIVERY_STATE_UNKNOWN DeliveryState = 1
+	// Sent to the socket; the device has not acknowledged it.
+	DeliveryState_DELIVERY_STATE_SENT DeliveryState = 2
+	// Acknowledged by the device, or older than the session.
+	DeliveryState_DELIVERY_STATE_ACKNOWLEDGED DeliveryState = 3
+	// Not sent: it did not reach the instance yet, or the socket was full. The sweep sends SyncRequired.
+	DeliveryState_DELIVERY_STATE_NOT_SENT DeliveryState = 4
+	// Redelivered without an acknowledgement until the last attempt; the device was told to sync.
+	DeliveryState_DELIVERY_STATE_BEHIND DeliveryState = 5
+)
+
+// Enum value maps for DeliveryState.
+var (
+	DeliveryState_name = map[int32]string{
+		0: "DELIVERY_STATE_UNSPECIFIED",
+		1: "DELIVERY_STATE_UNKNOWN",
+		2: "DELIVERY_STATE_SENT",
+		3: "DELIVERY_STATE_ACKNOWLEDGED",
+		4: "DELIVERY_STATE_NOT_SENT",
+		5: "DELIVERY_STATE_BEHIND",
+	}
+	DeliveryState_value = map[string]int32{
+		"DELIVERY_STATE_UNSPECIFIED":  0,
+		"DELIVERY_STATE_UNKNOWN":      1,
+		"DELIVERY_STATE_SENT":         2,
+		"DELIVERY_STATE_ACKNOWLEDGED": 3,
+		"DELIVERY_STATE_NOT_SENT":     4,
+		"DELIVERY_STATE_BEHIND":       5,
+	}
+)
+
+func (x DeliveryState) Enum() *DeliveryState {
+	p := new(DeliveryState)
+	*p = x
+	return p
+}
+
+func (x DeliveryState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DeliveryState) Descriptor() protoreflect.EnumDescriptor {
+	return file_lucky_operations_v1_operations_proto_enumTypes[2].Descriptor()
+}
+
+func (DeliveryState) Type() protoreflect.EnumType {
+	return &file_lucky_operations_v1_operations_proto_enumTypes[2]
+}
+
+func (x DeliveryState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DeliveryState.Descriptor instead.
+func (DeliveryState) EnumDescriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{2}
+}
+
 // Request of GetSettings.
 type GetSettingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -426,6 +554,1187 @@ func (x *SettingsFile) GetFaults() []string {
 	return nil
 }
 
+// Request of TraceMessage.
+type TraceMessageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// Position of the entry in it.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceMessageRequest) Reset() {
+	*x = TraceMessageRequest{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceMessageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceMessageRequest) ProtoMessage() {}
+
+func (x *TraceMessageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceMessageRequest.ProtoReflect.Descriptor instead.
+func (*TraceMessageRequest) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TraceMessageRequest) GetConversationId() int64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *TraceMessageRequest) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Response of TraceMessage.
+type TraceMessageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry; absent when the log lacks it although it has later ones: the log is damaged.
+	Entry *TracedEntry `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	// Where its publication to the bus stands.
+	Publication *Publication `protobuf:"bytes,2,opt,name=publication,proto3" json:"publication,omitempty"`
+	// Members who may see the entry, its sender included. A sender's cursors do not move with its sends.
+	MemberCount int32 `protobuf:"varint,3,opt,name=member_count,json=memberCount,proto3" json:"member_count,omitempty"`
+	// Those whose delivered cursor has reached the entry: a device of theirs acknowledged it.
+	DeliveredCount int32 `protobuf:"varint,4,opt,name=delivered_count,json=deliveredCount,proto3" json:"delivered_count,omitempty"`
+	// Those whose read cursor has reached it.
+	ReadCount int32 `protobuf:"varint,5,opt,name=read_count,json=readCount,proto3" json:"read_count,omitempty"`
+	// At most 200 of these members, those first who have acknowledged least. Lucky stores no time of an
+	// acknowledgement.
+	Members []*MemberCursors `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
+	// The connect instances, ordered by id.
+	Instances     []*InstanceDeliveries `protobuf:"bytes,7,rep,name=instances,proto3" json:"instances,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceMessageResponse) Reset() {
+	*x = TraceMessageResponse{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceMessageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceMessageResponse) ProtoMessage() {}
+
+func (x *TraceMessageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceMessageResponse.ProtoReflect.Descriptor instead.
+func (*TraceMessageResponse) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *TraceMessageResponse) GetEntry() *TracedEntry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *TraceMessageResponse) GetPublication() *Publication {
+	if x != nil {
+		return x.Publication
+	}
+	return nil
+}
+
+func (x *TraceMessageResponse) GetMemberCount() int32 {
+	if x != nil {
+		return x.MemberCount
+	}
+	return 0
+}
+
+func (x *TraceMessageResponse) GetDeliveredCount() int32 {
+	if x != nil {
+		return x.DeliveredCount
+	}
+	return 0
+}
+
+func (x *TraceMessageResponse) GetReadCount() int32 {
+	if x != nil {
+		return x.ReadCount
+	}
+	return 0
+}
+
+func (x *TraceMessageResponse) GetMembers() []*MemberCursors {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *TraceMessageResponse) GetInstances() []*InstanceDeliveries {
+	if x != nil {
+		return x.Instances
+	}
+	return nil
+}
+
+// An entry without its content.
+type TracedEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the message.
+	MessageId int64 `protobuf:"varint,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// Its sender; for a tip, the user who caused it. The device of the sender is not stored.
+	SenderId int64 `protobuf:"varint,2,opt,name=sender_id,json=senderId,proto3" json:"sender_id,omitempty"`
+	// Key of the send, given by the device; empty for an entry of the server.
+	ClientMessageId string `protobuf:"bytes,3,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"`
+	// Name of its kind, the field of lucky.message.v1.Content such as "text"; empty for a kind of a later
+	// version.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Stored size, bytes.
+	Bytes int32 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// When server accepted it, milliseconds since the Unix epoch. Its commit follows within the time of one
+	// statement, and is not stored.
+	AcceptedAtMs int64 `protobuf:"varint,6,opt,name=accepted_at_ms,json=acceptedAtMs,proto3" json:"accepted_at_ms,omitempty"`
+	// Number of its database, from 1, in the order of LUCKY_POSTGRES_LOG_URLS.
+	Database      int32 `protobuf:"varint,7,opt,name=database,proto3" json:"database,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TracedEntry) Reset() {
+	*x = TracedEntry{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TracedEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TracedEntry) ProtoMessage() {}
+
+func (x *TracedEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TracedEntry.ProtoReflect.Descriptor instead.
+func (*TracedEntry) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TracedEntry) GetMessageId() int64 {
+	if x != nil {
+		return x.MessageId
+	}
+	return 0
+}
+
+func (x *TracedEntry) GetSenderId() int64 {
+	if x != nil {
+		return x.SenderId
+	}
+	return 0
+}
+
+func (x *TracedEntry) GetClientMessageId() string {
+	if x != nil {
+		return x.ClientMessageId
+	}
+	return ""
+}
+
+func (x *TracedEntry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *TracedEntry) GetBytes() int32 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *TracedEntry) GetAcceptedAtMs() int64 {
+	if x != nil {
+		return x.AcceptedAtMs
+	}
+	return 0
+}
+
+func (x *TracedEntry) GetDatabase() int32 {
+	if x != nil {
+		return x.Database
+	}
+	return 0
+}
+
+// The publication of an entry.
+type Publication struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its state.
+	State PublicationState `protobuf:"varint,1,opt,name=state,proto3,enum=lucky.operations.v1.PublicationState" json:"state,omitempty"`
+	// The batch, while it waits or has failed; 0 otherwise.
+	BatchId int64 `protobuf:"varint,2,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
+	// Attempts so far after the first one, while it waits or has failed.
+	Attempts int32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// When server tries next if the bus has not confirmed it, milliseconds since the Unix epoch; 0 when it
+	// does not wait.
+	NextAttemptAtMs int64 `protobuf:"varint,4,opt,name=next_attempt_at_ms,json=nextAttemptAtMs,proto3" json:"next_attempt_at_ms,omitempty"`
+	// Why the last attempt failed, for people; empty when the batch has not failed.
+	Failure       string `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Publication) Reset() {
+	*x = Publication{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Publication) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Publication) ProtoMessage() {}
+
+func (x *Publication) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Publication.ProtoReflect.Descriptor instead.
+func (*Publication) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Publication) GetState() PublicationState {
+	if x != nil {
+		return x.State
+	}
+	return PublicationState_PUBLICATION_STATE_UNSPECIFIED
+}
+
+func (x *Publication) GetBatchId() int64 {
+	if x != nil {
+		return x.BatchId
+	}
+	return 0
+}
+
+func (x *Publication) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Publication) GetNextAttemptAtMs() int64 {
+	if x != nil {
+		return x.NextAttemptAtMs
+	}
+	return 0
+}
+
+func (x *Publication) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+// The cursors of a member.
+type MemberCursors struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user.
+	UserId int64 `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The user has every entry up to here.
+	DeliveredSequence int64 `protobuf:"varint,2,opt,name=delivered_sequence,json=deliveredSequence,proto3" json:"delivered_sequence,omitempty"`
+	// The user has read every entry up to here.
+	ReadSequence  int64 `protobuf:"varint,3,opt,name=read_sequence,json=readSequence,proto3" json:"read_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberCursors) Reset() {
+	*x = MemberCursors{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberCursors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberCursors) ProtoMessage() {}
+
+func (x *MemberCursors) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberCursors.ProtoReflect.Descriptor instead.
+func (*MemberCursors) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MemberCursors) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *MemberCursors) GetDeliveredSequence() int64 {
+	if x != nil {
+		return x.DeliveredSequence
+	}
+	return 0
+}
+
+func (x *MemberCursors) GetReadSequence() int64 {
+	if x != nil {
+		return x.ReadSequence
+	}
+	return 0
+}
+
+// What a connect instance holds of the deliveries of an entry.
+type InstanceDeliveries struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the instance.
+	InstanceId string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Why the instance did not answer, for people. Empty when it did; otherwise the fields below are empty.
+	Failure string `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Sessions on it whose users may see the entry.
+	SessionCount int32 `protobuf:"varint,3,opt,name=session_count,json=sessionCount,proto3" json:"session_count,omitempty"`
+	// At most 100 of these sessions, those first that have not acknowledged the entry.
+	Sessions      []*SessionDelivery `protobuf:"bytes,4,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstanceDeliveries) Reset() {
+	*x = InstanceDeliveries{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstanceDeliveries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstanceDeliveries) ProtoMessage() {}
+
+func (x *InstanceDeliveries) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstanceDeliveries.ProtoReflect.Descriptor instead.
+func (*InstanceDeliveries) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *InstanceDeliveries) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *InstanceDeliveries) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *InstanceDeliveries) GetSessionCount() int32 {
+	if x != nil {
+		return x.SessionCount
+	}
+	return 0
+}
+
+func (x *InstanceDeliveries) GetSessions() []*SessionDelivery {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// The delivery of an entry to a session.
+type SessionDelivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user.
+	UserId int64 `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The device.
+	DeviceId string `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// The session.
+	SessionId string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// State of the delivery.
+	State DeliveryState `protobuf:"varint,4,opt,name=state,proto3,enum=lucky.operations.v1.DeliveryState" json:"state,omitempty"`
+	// The device has acknowledged every entry up to here; 0 for none.
+	AcknowledgedSequence int64 `protobuf:"varint,5,opt,name=acknowledged_sequence,json=acknowledgedSequence,proto3" json:"acknowledged_sequence,omitempty"`
+	// Redeliveries since the device last acknowledged a new entry.
+	Redeliveries  int32 `protobuf:"varint,6,opt,name=redeliveries,proto3" json:"redeliveries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionDelivery) Reset() {
+	*x = SessionDelivery{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionDelivery) ProtoMessage() {}
+
+func (x *SessionDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionDelivery.ProtoReflect.Descriptor instead.
+func (*SessionDelivery) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SessionDelivery) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *SessionDelivery) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *SessionDelivery) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SessionDelivery) GetState() DeliveryState {
+	if x != nil {
+		return x.State
+	}
+	return DeliveryState_DELIVERY_STATE_UNSPECIFIED
+}
+
+func (x *SessionDelivery) GetAcknowledgedSequence() int64 {
+	if x != nil {
+		return x.AcknowledgedSequence
+	}
+	return 0
+}
+
+func (x *SessionDelivery) GetRedeliveries() int32 {
+	if x != nil {
+		return x.Redeliveries
+	}
+	return 0
+}
+
+// Request of ListFailedBatches.
+type ListFailedBatchesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Page size, 1 to 200; 0 means 50.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the previous page, at most 512 characters; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFailedBatchesRequest) Reset() {
+	*x = ListFailedBatchesRequest{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFailedBatchesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFailedBatchesRequest) ProtoMessage() {}
+
+func (x *ListFailedBatchesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFailedBatchesRequest.ProtoReflect.Descriptor instead.
+func (*ListFailedBatchesRequest) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListFailedBatchesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListFailedBatchesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListFailedBatches.
+type ListFailedBatchesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The batches, in ascending order of their ids.
+	Batches []*FailedBatch `protobuf:"bytes,1,rep,name=batches,proto3" json:"batches,omitempty"`
+	// Token of the next page; empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Numbers of databases that could not be read, see TracedEntry.
+	UnreachableDatabases []int32 `protobuf:"varint,3,rep,packed,name=unreachable_databases,json=unreachableDatabases,proto3" json:"unreachable_databases,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *ListFailedBatchesResponse) Reset() {
+	*x = ListFailedBatchesResponse{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFailedBatchesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFailedBatchesResponse) ProtoMessage() {}
+
+func (x *ListFailedBatchesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFailedBatchesResponse.ProtoReflect.Descriptor instead.
+func (*ListFailedBatchesResponse) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListFailedBatchesResponse) GetBatches() []*FailedBatch {
+	if x != nil {
+		return x.Batches
+	}
+	return nil
+}
+
+func (x *ListFailedBatchesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListFailedBatchesResponse) GetUnreachableDatabases() []int32 {
+	if x != nil {
+		return x.UnreachableDatabases
+	}
+	return nil
+}
+
+// A batch of committed entries that was given up.
+type FailedBatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the batch, for ReplayFailedBatches. A move of buckets gives it another one.
+	BatchId int64 `protobuf:"varint,1,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
+	// Number of its database, see TracedEntry.
+	Database int32 `protobuf:"varint,2,opt,name=database,proto3" json:"database,omitempty"`
+	// When it was committed, milliseconds since the Unix epoch.
+	CreatedAtMs int64 `protobuf:"varint,3,opt,name=created_at_ms,json=createdAtMs,proto3" json:"created_at_ms,omitempty"`
+	// When it was given up, milliseconds since the Unix epoch; 0: not known, by an earlier version.
+	FailedAtMs int64 `protobuf:"varint,4,opt,name=failed_at_ms,json=failedAtMs,proto3" json:"failed_at_ms,omitempty"`
+	// Attempts to publish it.
+	Attempts int32 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Why the last attempt failed, for people, at most 512 bytes; empty: not known, by an earlier version.
+	Failure string `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Number of its conversations.
+	ConversationCount int32 `protobuf:"varint,7,opt,name=conversation_count,json=conversationCount,proto3" json:"conversation_count,omitempty"`
+	// Number of its entries.
+	EntryCount int32 `protobuf:"varint,8,opt,name=entry_count,json=entryCount,proto3" json:"entry_count,omitempty"`
+	// At most 20 of its conversations.
+	Ranges        []*EntryRange `protobuf:"bytes,9,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedBatch) Reset() {
+	*x = FailedBatch{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedBatch) ProtoMessage() {}
+
+func (x *FailedBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedBatch.ProtoReflect.Descriptor instead.
+func (*FailedBatch) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FailedBatch) GetBatchId() int64 {
+	if x != nil {
+		return x.BatchId
+	}
+	return 0
+}
+
+func (x *FailedBatch) GetDatabase() int32 {
+	if x != nil {
+		return x.Database
+	}
+	return 0
+}
+
+func (x *FailedBatch) GetCreatedAtMs() int64 {
+	if x != nil {
+		return x.CreatedAtMs
+	}
+	return 0
+}
+
+func (x *FailedBatch) GetFailedAtMs() int64 {
+	if x != nil {
+		return x.FailedAtMs
+	}
+	return 0
+}
+
+func (x *FailedBatch) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *FailedBatch) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *FailedBatch) GetConversationCount() int32 {
+	if x != nil {
+		return x.ConversationCount
+	}
+	return 0
+}
+
+func (x *FailedBatch) GetEntryCount() int32 {
+	if x != nil {
+		return x.EntryCount
+	}
+	return 0
+}
+
+func (x *FailedBatch) GetRanges() []*EntryRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+// Entries of one conversation.
+type EntryRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// The first of the entries; 0: not known.
+	FirstSequence int64 `protobuf:"varint,2,opt,name=first_sequence,json=firstSequence,proto3" json:"first_sequence,omitempty"`
+	// The last of them.
+	LastSequence  int64 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EntryRange) Reset() {
+	*x = EntryRange{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EntryRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EntryRange) ProtoMessage() {}
+
+func (x *EntryRange) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EntryRange.ProtoReflect.Descriptor instead.
+func (*EntryRange) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EntryRange) GetConversationId() int64 {
+	if x != nil {
+		return x.ConversationId
+	}
+	return 0
+}
+
+func (x *EntryRange) GetFirstSequence() int64 {
+	if x != nil {
+		return x.FirstSequence
+	}
+	return 0
+}
+
+func (x *EntryRange) GetLastSequence() int64 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
+// Request of ReplayFailedBatches.
+type ReplayFailedBatchesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The batches, at most 200. Empty: all failed batches.
+	BatchIds []int64 `protobuf:"varint,1,rep,packed,name=batch_ids,json=batchIds,proto3" json:"batch_ids,omitempty"`
+	// Reason for the audit log, at most 256 characters, without personal data; empty for none.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayFailedBatchesRequest) Reset() {
+	*x = ReplayFailedBatchesRequest{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayFailedBatchesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayFailedBatchesRequest) ProtoMessage() {}
+
+func (x *ReplayFailedBatchesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayFailedBatchesRequest.ProtoReflect.Descriptor instead.
+func (*ReplayFailedBatchesRequest) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReplayFailedBatchesRequest) GetBatchIds() []int64 {
+	if x != nil {
+		return x.BatchIds
+	}
+	return nil
+}
+
+func (x *ReplayFailedBatchesRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of ReplayFailedBatches.
+type ReplayFailedBatchesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of batches that are published again.
+	Replayed      int32 `protobuf:"varint,1,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayFailedBatchesResponse) Reset() {
+	*x = ReplayFailedBatchesResponse{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayFailedBatchesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayFailedBatchesResponse) ProtoMessage() {}
+
+func (x *ReplayFailedBatchesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayFailedBatchesResponse.ProtoReflect.Descriptor instead.
+func (*ReplayFailedBatchesResponse) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReplayFailedBatchesResponse) GetReplayed() int32 {
+	if x != nil {
+		return x.Replayed
+	}
+	return 0
+}
+
+// Request of ListDeadLetters.
+type ListDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Page size, 1 to 200; 0 means 50.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the previous page, at most 512 characters; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersRequest) Reset() {
+	*x = ListDeadLettersRequest{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersRequest) ProtoMessage() {}
+
+func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListDeadLettersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeadLettersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListDeadLetters.
+type ListDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dead letters, newest first.
+	Letters []*DeadLetter `protobuf:"bytes,1,rep,name=letters,proto3" json:"letters,omitempty"`
+	// Token of the next page; empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Numbers of databases that could not be read, see TracedEntry.
+	UnreachableDatabases []int32 `protobuf:"varint,3,rep,packed,name=unreachable_databases,json=unreachableDatabases,proto3" json:"unreachable_databases,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersResponse) Reset() {
+	*x = ListDeadLettersResponse{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersResponse) ProtoMessage() {}
+
+func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListDeadLettersResponse) GetLetters() []*DeadLetter {
+	if x != nil {
+		return x.Letters
+	}
+	return nil
+}
+
+func (x *ListDeadLettersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListDeadLettersResponse) GetUnreachableDatabases() []int32 {
+	if x != nil {
+		return x.UnreachableDatabases
+	}
+	return nil
+}
+
+// An envelope that the bus moved to its dead letters.
+type DeadLetter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When connect took it from the dead letters, milliseconds since the Unix epoch.
+	AtMs int64 `protobuf:"varint,1,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// The queue that it comes from: the id of its instance.
+	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Reason in the words of the bus, such as "rejected", "maxlen" or "expired".
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its size.
+	Bytes int32 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Number of conversations with entries in it.
+	ConversationCount int32 `protobuf:"varint,5,opt,name=conversation_count,json=conversationCount,proto3" json:"conversation_count,omitempty"`
+	// At most 20 of these conversations.
+	Ranges        []*EntryRange `protobuf:"bytes,6,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetter) Reset() {
+	*x = DeadLetter{}
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetter) ProtoMessage() {}
+
+func (x *DeadLetter) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_operations_v1_operations_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
+func (*DeadLetter) Descriptor() ([]byte, []int) {
+	return file_lucky_operations_v1_operations_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DeadLetter) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetBytes() int32 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetConversationCount() int32 {
+	if x != nil {
+		return x.ConversationCount
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetRanges() []*EntryRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
 var File_lucky_operations_v1_operations_proto protoreflect.FileDescriptor
 
 const file_lucky_operations_v1_operations_proto_rawDesc = "" +
@@ -455,15 +1764,123 @@ const file_lucky_operations_v1_operations_proto_rawDesc = "" +
 	"\n" +
 	"read_at_ms\x18\x02 \x01(\x03R\breadAtMs\x12\"\n" +
 	"\rrefused_at_ms\x18\x03 \x01(\x03R\vrefusedAtMs\x12\x16\n" +
-	"\x06faults\x18\x04 \x03(\tR\x06faults*\xa4\x01\n" +
+	"\x06faults\x18\x04 \x03(\tR\x06faults\"`\n" +
+	"\x13TraceMessageRequest\x12+\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x03B\x020\x01R\x0econversationId\x12\x1c\n" +
+	"\bsequence\x18\x02 \x01(\x03B\x00R\bsequence\"\x82\x03\n" +
+	"\x14TraceMessageResponse\x126\n" +
+	"\x05entry\x18\x01 \x01(\v2 .lucky.operations.v1.TracedEntryR\x05entry\x12B\n" +
+	"\vpublication\x18\x02 \x01(\v2 .lucky.operations.v1.PublicationR\vpublication\x12!\n" +
+	"\fmember_count\x18\x03 \x01(\x05R\vmemberCount\x12'\n" +
+	"\x0fdelivered_count\x18\x04 \x01(\x05R\x0edeliveredCount\x12\x1d\n" +
+	"\n" +
+	"read_count\x18\x05 \x01(\x05R\treadCount\x12<\n" +
+	"\amembers\x18\x06 \x03(\v2\".lucky.operations.v1.MemberCursorsR\amembers\x12E\n" +
+	"\tinstances\x18\a \x03(\v2'.lucky.operations.v1.InstanceDeliveriesR\tinstances\"\xe9\x01\n" +
+	"\vTracedEntry\x12!\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\x03B\x020\x01R\tmessageId\x12\x1f\n" +
+	"\tsender_id\x18\x02 \x01(\x03B\x020\x01R\bsenderId\x12*\n" +
+	"\x11client_message_id\x18\x03 \x01(\tR\x0fclientMessageId\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x05R\x05bytes\x12$\n" +
+	"\x0eaccepted_at_ms\x18\x06 \x01(\x03R\facceptedAtMs\x12\x1a\n" +
+	"\bdatabase\x18\a \x01(\x05R\bdatabase\"\xcc\x01\n" +
+	"\vPublication\x12;\n" +
+	"\x05state\x18\x01 \x01(\x0e2%.lucky.operations.v1.PublicationStateR\x05state\x12\x1d\n" +
+	"\bbatch_id\x18\x02 \x01(\x03B\x020\x01R\abatchId\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts\x12+\n" +
+	"\x12next_attempt_at_ms\x18\x04 \x01(\x03R\x0fnextAttemptAtMs\x12\x18\n" +
+	"\afailure\x18\x05 \x01(\tR\afailure\"\x80\x01\n" +
+	"\rMemberCursors\x12\x1b\n" +
+	"\auser_id\x18\x01 \x01(\x03B\x020\x01R\x06userId\x12-\n" +
+	"\x12delivered_sequence\x18\x02 \x01(\x03R\x11deliveredSequence\x12#\n" +
+	"\rread_sequence\x18\x03 \x01(\x03R\freadSequence\"\xb6\x01\n" +
+	"\x12InstanceDeliveries\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\x12\x18\n" +
+	"\afailure\x18\x02 \x01(\tR\afailure\x12#\n" +
+	"\rsession_count\x18\x03 \x01(\x05R\fsessionCount\x12@\n" +
+	"\bsessions\x18\x04 \x03(\v2$.lucky.operations.v1.SessionDeliveryR\bsessions\"\xfd\x01\n" +
+	"\x0fSessionDelivery\x12\x1b\n" +
+	"\auser_id\x18\x01 \x01(\x03B\x020\x01R\x06userId\x12\x1b\n" +
+	"\tdevice_id\x18\x02 \x01(\tR\bdeviceId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\x128\n" +
+	"\x05state\x18\x04 \x01(\x0e2\".lucky.operations.v1.DeliveryStateR\x05state\x123\n" +
+	"\x15acknowledged_sequence\x18\x05 \x01(\x03R\x14acknowledgedSequence\x12\"\n" +
+	"\fredeliveries\x18\x06 \x01(\x05R\fredeliveries\"Z\n" +
+	"\x18ListFailedBatchesRequest\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\x00R\tpageToken\"\xb4\x01\n" +
+	"\x19ListFailedBatchesResponse\x12:\n" +
+	"\abatches\x18\x01 \x03(\v2 .lucky.operations.v1.FailedBatchR\abatches\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x123\n" +
+	"\x15unreachable_databases\x18\x03 \x03(\x05R\x14unreachableDatabases\"\xcd\x02\n" +
+	"\vFailedBatch\x12\x1d\n" +
+	"\bbatch_id\x18\x01 \x01(\x03B\x020\x01R\abatchId\x12\x1a\n" +
+	"\bdatabase\x18\x02 \x01(\x05R\bdatabase\x12\"\n" +
+	"\rcreated_at_ms\x18\x03 \x01(\x03R\vcreatedAtMs\x12 \n" +
+	"\ffailed_at_ms\x18\x04 \x01(\x03R\n" +
+	"failedAtMs\x12\x1a\n" +
+	"\battempts\x18\x05 \x01(\x05R\battempts\x12\x18\n" +
+	"\afailure\x18\x06 \x01(\tR\afailure\x12-\n" +
+	"\x12conversation_count\x18\a \x01(\x05R\x11conversationCount\x12\x1f\n" +
+	"\ventry_count\x18\b \x01(\x05R\n" +
+	"entryCount\x127\n" +
+	"\x06ranges\x18\t \x03(\v2\x1f.lucky.operations.v1.EntryRangeR\x06ranges\"\x85\x01\n" +
+	"\n" +
+	"EntryRange\x12+\n" +
+	"\x0fconversation_id\x18\x01 \x01(\x03B\x020\x01R\x0econversationId\x12%\n" +
+	"\x0efirst_sequence\x18\x02 \x01(\x03R\rfirstSequence\x12#\n" +
+	"\rlast_sequence\x18\x03 \x01(\x03R\flastSequence\"W\n" +
+	"\x1aReplayFailedBatchesRequest\x12\x1f\n" +
+	"\tbatch_ids\x18\x01 \x03(\x03B\x020\x01R\bbatchIds\x12\x18\n" +
+	"\x06reason\x18\x02 \x01(\tB\x00R\x06reason\"9\n" +
+	"\x1bReplayFailedBatchesResponse\x12\x1a\n" +
+	"\breplayed\x18\x01 \x01(\x05R\breplayed\"X\n" +
+	"\x16ListDeadLettersRequest\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\x00R\tpageToken\"\xb1\x01\n" +
+	"\x17ListDeadLettersResponse\x129\n" +
+	"\aletters\x18\x01 \x03(\v2\x1f.lucky.operations.v1.DeadLetterR\aletters\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x123\n" +
+	"\x15unreachable_databases\x18\x03 \x03(\x05R\x14unreachableDatabases\"\xcd\x01\n" +
+	"\n" +
+	"DeadLetter\x12\x13\n" +
+	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x05R\x05bytes\x12-\n" +
+	"\x12conversation_count\x18\x05 \x01(\x05R\x11conversationCount\x127\n" +
+	"\x06ranges\x18\x06 \x03(\v2\x1f.lucky.operations.v1.EntryRangeR\x06ranges*\xa4\x01\n" +
 	"\rSettingSource\x12\x1e\n" +
 	"\x1aSETTING_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16SETTING_SOURCE_DEFAULT\x10\x01\x12\x1e\n" +
 	"\x1aSETTING_SOURCE_ENVIRONMENT\x10\x02\x12\x17\n" +
 	"\x13SETTING_SOURCE_FILE\x10\x03\x12\x1e\n" +
-	"\x1aSETTING_SOURCE_SECRET_FILE\x10\x042y\n" +
+	"\x1aSETTING_SOURCE_SECRET_FILE\x10\x04*\xbd\x01\n" +
+	"\x10PublicationState\x12!\n" +
+	"\x1dPUBLICATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19PUBLICATION_STATE_WAITING\x10\x01\x12\x1c\n" +
+	"\x18PUBLICATION_STATE_FAILED\x10\x02\x12(\n" +
+	"$PUBLICATION_STATE_CONFIRMED_RECENTLY\x10\x03\x12\x1f\n" +
+	"\x1bPUBLICATION_STATE_CONFIRMED\x10\x04*\xbd\x01\n" +
+	"\rDeliveryState\x12\x1e\n" +
+	"\x1aDELIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16DELIVERY_STATE_UNKNOWN\x10\x01\x12\x17\n" +
+	"\x13DELIVERY_STATE_SENT\x10\x02\x12\x1f\n" +
+	"\x1bDELIVERY_STATE_ACKNOWLEDGED\x10\x03\x12\x1b\n" +
+	"\x17DELIVERY_STATE_NOT_SENT\x10\x04\x12\x19\n" +
+	"\x15DELIVERY_STATE_BEHIND\x10\x052\xc2\x04\n" +
 	"\x11OperationsService\x12b\n" +
-	"\vGetSettings\x12'.lucky.operations.v1.GetSettingsRequest\x1a(.lucky.operations.v1.GetSettingsResponse\"\x00\x1a\x00B|\n" +
+	"\vGetSettings\x12'.lucky.operations.v1.GetSettingsRequest\x1a(.lucky.operations.v1.GetSettingsResponse\"\x00\x12e\n" +
+	"\fTraceMessage\x12(.lucky.operations.v1.TraceMessageRequest\x1a).lucky.operations.v1.TraceMessageResponse\"\x00\x12t\n" +
+	"\x11ListFailedBatches\x12-.lucky.operations.v1.ListFailedBatchesRequest\x1a..lucky.operations.v1.ListFailedBatchesResponse\"\x00\x12z\n" +
+	"\x13ReplayFailedBatches\x12/.lucky.operations.v1.ReplayFailedBatchesRequest\x1a0.lucky.operations.v1.ReplayFailedBatchesResponse\"\x00\x12n\n" +
+	"\x0fListDeadLetters\x12+.lucky.operations.v1.ListDeadLettersRequest\x1a,.lucky.operations.v1.ListDeadLettersResponse\"\x00\x1a\x00B|\n" +
 	"\x16im.lucky.operations.v1B\x0fOperationsProtoP\x01ZIgithub.com/lucky-im/lucky/clients/go/gen/lucky/operations/v1;operationsv1\xa2\x02\x03LKYb\x06proto3"
 
 var (
@@ -478,28 +1895,65 @@ func file_lucky_operations_v1_operations_proto_rawDescGZIP() []byte {
 	return file_lucky_operations_v1_operations_proto_rawDescData
 }
 
-var file_lucky_operations_v1_operations_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_lucky_operations_v1_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_lucky_operations_v1_operations_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_lucky_operations_v1_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_lucky_operations_v1_operations_proto_goTypes = []any{
-	(SettingSource)(0),          // 0: lucky.operations.v1.SettingSource
-	(*GetSettingsRequest)(nil),  // 1: lucky.operations.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil), // 2: lucky.operations.v1.GetSettingsResponse
-	(*ProcessSettings)(nil),     // 3: lucky.operations.v1.ProcessSettings
-	(*Setting)(nil),             // 4: lucky.operations.v1.Setting
-	(*SettingsFile)(nil),        // 5: lucky.operations.v1.SettingsFile
+	(SettingSource)(0),                  // 0: lucky.operations.v1.SettingSource
+	(PublicationState)(0),               // 1: lucky.operations.v1.PublicationState
+	(DeliveryState)(0),                  // 2: lucky.operations.v1.DeliveryState
+	(*GetSettingsRequest)(nil),          // 3: lucky.operations.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),         // 4: lucky.operations.v1.GetSettingsResponse
+	(*ProcessSettings)(nil),             // 5: lucky.operations.v1.ProcessSettings
+	(*Setting)(nil),                     // 6: lucky.operations.v1.Setting
+	(*SettingsFile)(nil),                // 7: lucky.operations.v1.SettingsFile
+	(*TraceMessageRequest)(nil),         // 8: lucky.operations.v1.TraceMessageRequest
+	(*TraceMessageResponse)(nil),        // 9: lucky.operations.v1.TraceMessageResponse
+	(*TracedEntry)(nil),                 // 10: lucky.operations.v1.TracedEntry
+	(*Publication)(nil),                 // 11: lucky.operations.v1.Publication
+	(*MemberCursors)(nil),               // 12: lucky.operations.v1.MemberCursors
+	(*InstanceDeliveries)(nil),          // 13: lucky.operations.v1.InstanceDeliveries
+	(*SessionDelivery)(nil),             // 14: lucky.operations.v1.SessionDelivery
+	(*ListFailedBatchesRequest)(nil),    // 15: lucky.operations.v1.ListFailedBatchesRequest
+	(*ListFailedBatchesResponse)(nil),   // 16: lucky.operations.v1.ListFailedBatchesResponse
+	(*FailedBatch)(nil),                 // 17: lucky.operations.v1.FailedBatch
+	(*EntryRange)(nil),                  // 18: lucky.operations.v1.EntryRange
+	(*ReplayFailedBatchesRequest)(nil),  // 19: lucky.operations.v1.ReplayFailedBatchesRequest
+	(*ReplayFailedBatchesResponse)(nil), // 20: lucky.operations.v1.ReplayFailedBatchesResponse
+	(*ListDeadLettersRequest)(nil),      // 21: lucky.operations.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),     // 22: lucky.operations.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                  // 23: lucky.operations.v1.DeadLetter
 }
 var file_lucky_operations_v1_operations_proto_depIdxs = []int32{
-	3, // 0: lucky.operations.v1.GetSettingsResponse.processes:type_name -> lucky.operations.v1.ProcessSettings
-	4, // 1: lucky.operations.v1.ProcessSettings.settings:type_name -> lucky.operations.v1.Setting
-	5, // 2: lucky.operations.v1.ProcessSettings.file:type_name -> lucky.operations.v1.SettingsFile
-	0, // 3: lucky.operations.v1.Setting.source:type_name -> lucky.operations.v1.SettingSource
-	1, // 4: lucky.operations.v1.OperationsService.GetSettings:input_type -> lucky.operations.v1.GetSettingsRequest
-	2, // 5: lucky.operations.v1.OperationsService.GetSettings:output_type -> lucky.operations.v1.GetSettingsResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5,  // 0: lucky.operations.v1.GetSettingsResponse.processes:type_name -> lucky.operations.v1.ProcessSettings
+	6,  // 1: lucky.operations.v1.ProcessSettings.settings:type_name -> lucky.operations.v1.Setting
+	7,  // 2: lucky.operations.v1.ProcessSettings.file:type_name -> lucky.operations.v1.SettingsFile
+	0,  // 3: lucky.operations.v1.Setting.source:type_name -> lucky.operations.v1.SettingSource
+	10, // 4: lucky.operations.v1.TraceMessageResponse.entry:type_name -> lucky.operations.v1.TracedEntry
+	11, // 5: lucky.operations.v1.TraceMessageResponse.publication:type_name -> lucky.operations.v1.Publication
+	12, // 6: lucky.operations.v1.TraceMessageResponse.members:type_name -> lucky.operations.v1.MemberCursors
+	13, // 7: lucky.operations.v1.TraceMessageResponse.instances:type_name -> lucky.operations.v1.InstanceDeliveries
+	1,  // 8: lucky.operations.v1.Publication.state:type_name -> lucky.operations.v1.PublicationState
+	14, // 9: lucky.operations.v1.InstanceDeliveries.sessions:type_name -> lucky.operations.v1.SessionDelivery
+	2,  // 10: lucky.operations.v1.SessionDelivery.state:type_name -> lucky.operations.v1.DeliveryState
+	17, // 11: lucky.operations.v1.ListFailedBatchesResponse.batches:type_name -> lucky.operations.v1.FailedBatch
+	18, // 12: lucky.operations.v1.FailedBatch.ranges:type_name -> lucky.operations.v1.EntryRange
+	23, // 13: lucky.operations.v1.ListDeadLettersResponse.letters:type_name -> lucky.operations.v1.DeadLetter
+	18, // 14: lucky.operations.v1.DeadLetter.ranges:type_name -> lucky.operations.v1.EntryRange
+	3,  // 15: lucky.operations.v1.OperationsService.GetSettings:input_type -> lucky.operations.v1.GetSettingsRequest
+	8,  // 16: lucky.operations.v1.OperationsService.TraceMessage:input_type -> lucky.operations.v1.TraceMessageRequest
+	15, // 17: lucky.operations.v1.OperationsService.ListFailedBatches:input_type -> lucky.operations.v1.ListFailedBatchesRequest
+	19, // 18: lucky.operations.v1.OperationsService.ReplayFailedBatches:input_type -> lucky.operations.v1.ReplayFailedBatchesRequest
+	21, // 19: lucky.operations.v1.OperationsService.ListDeadLetters:input_type -> lucky.operations.v1.ListDeadLettersRequest
+	4,  // 20: lucky.operations.v1.OperationsService.GetSettings:output_type -> lucky.operations.v1.GetSettingsResponse
+	9,  // 21: lucky.operations.v1.OperationsService.TraceMessage:output_type -> lucky.operations.v1.TraceMessageResponse
+	16, // 22: lucky.operations.v1.OperationsService.ListFailedBatches:output_type -> lucky.operations.v1.ListFailedBatchesResponse
+	20, // 23: lucky.operations.v1.OperationsService.ReplayFailedBatches:output_type -> lucky.operations.v1.ReplayFailedBatchesResponse
+	22, // 24: lucky.operations.v1.OperationsService.ListDeadLetters:output_type -> lucky.operations.v1.ListDeadLettersResponse
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_lucky_operations_v1_operations_proto_init() }
@@ -512,8 +1966,8 @@ func file_lucky_operations_v1_operations_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lucky_operations_v1_operations_proto_rawDesc), len(file_lucky_operations_v1_operations_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   5,
+			NumEnums:      3,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,6 +38,18 @@ const (
 	// OperationsServiceGetSettingsProcedure is the fully-qualified name of the OperationsService's
 	// GetSettings RPC.
 	OperationsServiceGetSettingsProcedure = "/lucky.operations.v1.OperationsService/GetSettings"
+	// OperationsServiceTraceMessageProcedure is the fully-qualified name of the OperationsService's
+	// TraceMessage RPC.
+	OperationsServiceTraceMessageProcedure = "/lucky.operations.v1.OperationsService/TraceMessage"
+	// OperationsServiceListFailedBatchesProcedure is the fully-qualified name of the
+	// OperationsService's ListFailedBatches RPC.
+	OperationsServiceListFailedBatchesProcedure = "/lucky.operations.v1.OperationsService/ListFailedBatches"
+	// OperationsServiceReplayFailedBatchesProcedure is the fully-qualified name of the
+	// OperationsService's ReplayFailedBatches RPC.
+	OperationsServiceReplayFailedBatchesProcedure = "/lucky.operations.v1.OperationsService/ReplayFailedBatches"
+	// OperationsServiceListDeadLettersProcedure is the fully-qualified name of the OperationsService's
+	// ListDeadLetters RPC.
+	OperationsServiceListDeadLettersProcedure = "/lucky.operations.v1.OperationsService/ListDeadLetters"
 )
 
 // OperationsServiceClient is a client for the lucky.operations.v1.OperationsService service.
@@ -46,6 +58,26 @@ type OperationsServiceClient interface {
 	// process and waits at most 2 seconds for its answer; a process without an answer is listed with
 	// the reason. Secrets are hidden.
 	GetSettings(context.Context, *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error)
+	// Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
+	// cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
+	// for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
+	// seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+	// after the last one, or with UNAVAILABLE.
+	TraceMessage(context.Context, *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error)
+	// Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
+	// publish them, in ascending order of their ids. Their entries are in the log, and devices get them
+	// by sync. Pages of at most 200. Databases that cannot be reached are listed.
+	ListFailedBatches(context.Context, *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error)
+	// Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
+	// with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
+	// the batches may be replayed.
+	ReplayFailedBatches(context.Context, *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error)
+	// Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+	// that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
+	// keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
+	// listed.
+	ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error)
 }
 
 // NewOperationsServiceClient constructs a client for the lucky.operations.v1.OperationsService
@@ -65,17 +97,65 @@ func NewOperationsServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithSchema(operationsServiceMethods.ByName("GetSettings")),
 			connect.WithClientOptions(opts...),
 		),
+		traceMessage: connect.NewClient[v1.TraceMessageRequest, v1.TraceMessageResponse](
+			httpClient,
+			baseURL+OperationsServiceTraceMessageProcedure,
+			connect.WithSchema(operationsServiceMethods.ByName("TraceMessage")),
+			connect.WithClientOptions(opts...),
+		),
+		listFailedBatches: connect.NewClient[v1.ListFailedBatchesRequest, v1.ListFailedBatchesResponse](
+			httpClient,
+			baseURL+OperationsServiceListFailedBatchesProcedure,
+			connect.WithSchema(operationsServiceMethods.ByName("ListFailedBatches")),
+			connect.WithClientOptions(opts...),
+		),
+		replayFailedBatches: connect.NewClient[v1.ReplayFailedBatchesRequest, v1.ReplayFailedBatchesResponse](
+			httpClient,
+			baseURL+OperationsServiceReplayFailedBatchesProcedure,
+			connect.WithSchema(operationsServiceMethods.ByName("ReplayFailedBatches")),
+			connect.WithClientOptions(opts...),
+		),
+		listDeadLetters: connect.NewClient[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse](
+			httpClient,
+			baseURL+OperationsServiceListDeadLettersProcedure,
+			connect.WithSchema(operationsServiceMethods.ByName("ListDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // operationsServiceClient implements OperationsServiceClient.
 type operationsServiceClient struct {
-	getSettings *connect.Client[v1.GetSettingsRequest, v1.GetSettingsResponse]
+	getSettings         *connect.Client[v1.GetSettingsRequest, v1.GetSettingsResponse]
+	traceMessage        *connect.Client[v1.TraceMessageRequest, v1.TraceMessageResponse]
+	listFailedBatches   *connect.Client[v1.ListFailedBatchesRequest, v1.ListFailedBatchesResponse]
+	replayFailedBatches *connect.Client[v1.ReplayFailedBatchesRequest, v1.ReplayFailedBatchesResponse]
+	listDeadLetters     *connect.Client[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse]
 }
 
 // GetSettings calls lucky.operations.v1.OperationsService.GetSettings.
 func (c *operationsServiceClient) GetSettings(ctx context.Context, req *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error) {
 	return c.getSettings.CallUnary(ctx, req)
+}
+
+// TraceMessage calls lucky.operations.v1.OperationsService.TraceMessage.
+func (c *operationsServiceClient) TraceMessage(ctx context.Context, req *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error) {
+	return c.traceMessage.CallUnary(ctx, req)
+}
+
+// ListFailedBatches calls lucky.operations.v1.OperationsService.ListFailedBatches.
+func (c *operationsServiceClient) ListFailedBatches(ctx context.Context, req *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error) {
+	return c.listFailedBatches.CallUnary(ctx, req)
+}
+
+// ReplayFailedBatches calls lucky.operations.v1.OperationsService.ReplayFailedBatches.
+func (c *operationsServiceClient) ReplayFailedBatches(ctx context.Context, req *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error) {
+	return c.replayFailedBatches.CallUnary(ctx, req)
+}
+
+// ListDeadLetters calls lucky.operations.v1.OperationsService.ListDeadLetters.
+func (c *operationsServiceClient) ListDeadLetters(ctx context.Context, req *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error) {
+	return c.listDeadLetters.CallUnary(ctx, req)
 }
 
 // OperationsServiceHandler is an implementation of the lucky.operations.v1.OperationsService
@@ -85,6 +165,26 @@ type OperationsServiceHandler interface {
 	// process and waits at most 2 seconds for its answer; a process without an answer is listed with
 	// the reason. Secrets are hidden.
 	GetSettings(context.Context, *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error)
+	// Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
+	// cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
+	// for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
+	// seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+	// after the last one, or with UNAVAILABLE.
+	TraceMessage(context.Context, *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error)
+	// Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
+	// publish them, in ascending order of their ids. Their entries are in the log, and devices get them
+	// by sync. Pages of at most 200. Databases that cannot be reached are listed.
+	ListFailedBatches(context.Context, *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error)
+	// Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
+	// with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
+	// the batches may be replayed.
+	ReplayFailedBatches(context.Context, *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error)
+	// Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+	// that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
+	// keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
+	// listed.
+	ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error)
 }
 
 // NewOperationsServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -100,10 +200,42 @@ func NewOperationsServiceHandler(svc OperationsServiceHandler, opts ...connect.H
 		connect.WithSchema(operationsServiceMethods.ByName("GetSettings")),
 		connect.WithHandlerOptions(opts...),
 	)
+	operationsServiceTraceMessageHandler := connect.NewUnaryHandler(
+		OperationsServiceTraceMessageProcedure,
+		svc.TraceMessage,
+		connect.WithSchema(operationsServiceMethods.ByName("TraceMessage")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operationsServiceListFailedBatchesHandler := connect.NewUnaryHandler(
+		OperationsServiceListFailedBatchesProcedure,
+		svc.ListFailedBatches,
+		connect.WithSchema(operationsServiceMethods.ByName("ListFailedBatches")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operationsServiceReplayFailedBatchesHandler := connect.NewUnaryHandler(
+		OperationsServiceReplayFailedBatchesProcedure,
+		svc.ReplayFailedBatches,
+		connect.WithSchema(operationsServiceMethods.ByName("ReplayFailedBatches")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operationsServiceListDeadLettersHandler := connect.NewUnaryHandler(
+		OperationsServiceListDeadLettersProcedure,
+		svc.ListDeadLetters,
+		connect.WithSchema(operationsServiceMethods.ByName("ListDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lucky.operations.v1.OperationsService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OperationsServiceGetSettingsProcedure:
 			operationsServiceGetSettingsHandler.ServeHTTP(w, r)
+		case OperationsServiceTraceMessageProcedure:
+			operationsServiceTraceMessageHandler.ServeHTTP(w, r)
+		case OperationsServiceListFailedBatchesProcedure:
+			operationsServiceListFailedBatchesHandler.ServeHTTP(w, r)
+		case OperationsServiceReplayFailedBatchesProcedure:
+			operationsServiceReplayFailedBatchesHandler.ServeHTTP(w, r)
+		case OperationsServiceListDeadLettersProcedure:
+			operationsServiceListDeadLettersHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -115,4 +247,20 @@ type UnimplementedOperationsServiceHandler struct{}
 
 func (UnimplementedOperationsServiceHandler) GetSettings(context.Context, *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lucky.operations.v1.OperationsService.GetSettings is not implemented"))
+}
+
+func (UnimplementedOperationsServiceHandler) TraceMessage(context.Context, *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lucky.operations.v1.OperationsService.TraceMessage is not implemented"))
+}
+
+func (UnimplementedOperationsServiceHandler) ListFailedBatches(context.Context, *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lucky.operations.v1.OperationsService.ListFailedBatches is not implemented"))
+}
+
+func (UnimplementedOperationsServiceHandler) ReplayFailedBatches(context.Context, *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lucky.operations.v1.OperationsService.ReplayFailedBatches is not implemented"))
+}
+
+func (UnimplementedOperationsServiceHandler) ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lucky.operations.v1.OperationsService.ListDeadLetters is not implemented"))
 }
