@@ -32,7 +32,8 @@ const MAY_BE_EMPTY = new Set([
 test("promtool and amtool accept the rules and the configurations, and all alerts pass their tests", async () => {
   await run("promtool", ["check", "rules", RULES]);
   await run("promtool", ["test", "rules", "test/watch/alerts.test.yml"]);
-  await run("promtool", ["check", "config", "k8s/watch/prometheus/prometheus.yml"]);
+  for (const name of ["prometheus.yml", "kubernetes.yml"])
+    await run("promtool", ["check", "config", `k8s/watch/prometheus/${name}`]);
   await run("amtool", ["check-config", "k8s/watch/alertmanager/alertmanager.yml"]);
 });
 
