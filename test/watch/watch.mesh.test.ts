@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { startMesh } from "../../scripts/mesh.ts";
 import { DASHBOARDS } from "../../scripts/watch/dashboards.ts";
 import { startPrometheus } from "../backends/backends.ts";
 import { people } from "../world/people.ts";
 
 const run = promisify(execFile);
+const KUBERNETES = "k8s/watch/prometheus/kubernetes.yml";
 const RULES = "k8s/watch/prometheus/rules/lucky.yml";
 const TIMEOUT = 180_000;
 
@@ -32,8 +34,7 @@ const MAY_BE_EMPTY = new Set([
 test("promtool and amtool accept the rules and the configurations, and all alerts pass their tests", async () => {
   await run("promtool", ["check", "rules", RULES]);
   await run("promtool", ["test", "rules", "test/watch/alerts.test.yml"]);
-  for (const name of ["prometheus.yml", "kubernetes.yml"])
-    await run("promtool", ["check", "config", `k8s/watch/prometheus/${name}`]);
+  await run("promtool", ["check", "config", "k8s/watch/prometheus/prometheus.yml"]);
   await run("amtool", ["check-config", "k8s/watch/alertmanager/alertmanager.yml"]);
 });
 
@@ -61,22 +62,40 @@ test("a Prometheus evaluates every expression of the dashboards on a running mes
     }
   }
   await b.until(() => b.texts().length === sent);
+  const { result } = await get(prometheus.url, "/api/v1/query?query=lucky_sessions");
+  const labels = result.map(({ metric }: { metric: { instance: string; service: string } }) => [
+    metric.service,
+    metric.instance,
+  ]);
+  assert.deepEqual(
+    labels.sort(),
+    [0, 1, 2].map((at) => ["connect", `connect-${at}`]),
+  );
   // The query checks the answer: an expression of an alert may have no result.
   const { groups } = await get(prometheus.url, "/api/v1/rules");
   assert.ok(groups[0].rules.length > 20);
   for (const { health, name } of groups[0].rules) assert.equal(health, "ok", name);
 });
 
-/** Scrapes the processes as compose.yaml does, every second. */
+/** Scrapes the processes every second, with the job for Kubernetes, as if each were a pod. */
 function configurationFor({ opsUrls, processes }: Awaited<ReturnType<typeof startMesh>>): string {
+  const { scrape_configs: jobs } = parse(readFileSync(KUBERNETES, "utf8"));
+  const { kubernetes_sd_configs: found, ...job } = jobs[0];
+  assert.deepEqual(found, [{ role: "pod", namespaces: { names: ["lucky"] } }]);
+  const pod = "__meta_kubernetes_pod";
   const targets = opsUrls.map((url, at) => ({
-    labels: { service: processes[at]!.name.replace(/-\d+$/, "") },
+    labels: {
+      [`${pod}_annotation_prometheus_io_scrape`]: "true",
+      [`${pod}_container_port_name`]: "ops",
+      [`${pod}_label_app_kubernetes_io_name`]: processes[at]!.name.replace(/-\d+$/, ""),
+      [`${pod}_name`]: processes[at]!.name,
+    },
     targets: [new URL(url).host],
   }));
   return stringify({
     global: { scrape_interval: "1s", evaluation_interval: "1s" },
     rule_files: [`${process.cwd()}/${RULES}`],
-    scrape_configs: [{ job_name: "lucky", static_configs: targets }],
+    scrape_configs: [{ ...job, static_configs: targets }],
   });
 }
 
@@ -87,7 +106,7 @@ async function query(url: string, expression: string): Promise<number> {
   return result.length;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: answers of Prometheus, read by two tests.
+// biome-ignore lint/suspicious/noExplicitAny: an answer of Prometheus.
 async function get(url: string, path: string): Promise<any> {
   const answer = await (await fetch(url + path)).json();
   assert.equal(answer.status, "success", `${path}: ${answer.error}`);
