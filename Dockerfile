@@ -3,7 +3,7 @@
 # with its own database writes, into /lucky/data.
 ARG BASE=node:22.23.3-bookworm-slim
 
-# The packages that the services load, and nothing else of them.
+# Only the packages that the services load, without their other files.
 FROM ${BASE} AS packages
 ENV NODE_ENV=production
 WORKDIR /lucky

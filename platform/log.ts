@@ -87,7 +87,7 @@ interface Repeated {
   lines: number;
 }
 
-/** Decides whether to write one more line; reports at the end of each window what was not written. */
+/** Decides whether a line is written. The end of each window reports the suppressed lines. */
 function repetitionBound(
   clock: Pick<Clock, "after">,
 ): (log: Logger, line: unknown, severity: number) => boolean {
@@ -103,7 +103,7 @@ function repetitionBound(
   };
   return (log, line, severity) => {
     const { event, ...fields } = (line ?? {}) as Record<string, unknown>;
-    // Lines without an event are prose, such as that of a library.
+    // Lines without an event are texts, such as those of a library: they have no kind.
     if (typeof event !== "string" || event === "lines_suppressed") return true;
     const kind: Record<string, unknown> = { event };
     for (const name of KIND_FIELDS) if (typeof fields[name] === "string") kind[name] = fields[name];

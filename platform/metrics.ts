@@ -45,7 +45,7 @@ export interface MetricsOptions {
 
 type Kind = "counter" | "gauge" | "histogram";
 
-/** Values of a gauge at the moment, each with its labels. */
+/** The current values of a gauge, each with its labels. */
 export type Samples<L extends string> = () => Iterable<
   readonly [labels: Record<L, string>, value: number]
 >;
@@ -116,7 +116,7 @@ export class Metrics {
 
   /**
    * A value that is read with the metrics. Registrations of the same name add their values.
-   * `samples` must not wait.
+   * `samples` must not block.
    */
   sampled<L extends string = never>(
     name: string,
@@ -171,7 +171,7 @@ export class Metrics {
         enableExemplars: true,
       });
     return (values, value, exemplarLabels) =>
-      // The types of the library admit only the histogram's own labels, its code any.
+      // The library's types allow only the histogram's own labels; its code allows any labels.
       histogram.observe({ labels: values, value, exemplarLabels } as ObserveDataWithExemplar<L>);
   }
 

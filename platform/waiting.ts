@@ -16,8 +16,8 @@ export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
 }
 
 /**
- * Waits for work, at most the time. Returns whether the work has ended; rejects when it rejected in
- * time. The work goes on after the time, and its error is ignored.
+ * Waits for work with a time-out. Returns whether the work has ended; rejects when it rejected in
+ * time. After the time-out the work continues, and its error is ignored.
  */
 export async function endsWithin(ms: number, work: Promise<unknown>): Promise<boolean> {
   const { promise: late, resolve } = Promise.withResolvers<boolean>();
@@ -34,7 +34,9 @@ export interface ReachOptions {
   readonly log: Log;
   /** Whether the error of an attempt says that the backend is away. */
   readonly isAway: (error: unknown) => boolean;
-  /** Ends the wait, which then rejects with its reason. Without it there is no wait. */
+  /**
+   * Aborts the wait, which rejects with its reason. Undefined: the first failure is not retried.
+   */
   readonly stopping: AbortSignal | undefined;
 }
 

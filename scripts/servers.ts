@@ -135,12 +135,12 @@ export interface NginxOptions extends LaunchOptions {
   readonly configuration: string;
 }
 
-/** Starts an nginx with a configuration. It throws nginx's own message when that has a fault. */
+/** Starts an nginx with a configuration. Rejects with nginx's own message when that has a fault. */
 export async function launchNginx(options: NginxOptions): Promise<Launched> {
   const { dir, port, configuration } = options;
   await mkdir(dir, { recursive: true });
   await writeFile(join(dir, "nginx.conf"), configuration);
-  // Workers of root run as another user, who cannot write to the folder.
+  // When root starts nginx, its workers run as another user, who cannot write to the folder.
   const user = process.getuid?.() === 0 ? " user root;" : "";
   const server = run({
     ...options,

@@ -42,7 +42,7 @@ export async function openCertificate(options: {
   );
   const listeners: (() => void)[] = [];
   let pair = await readCertificatePair(files, clock.now());
-  /** Why the files are refused, as it was logged. */
+  /** Reason of the last refusal, which is logged once; undefined while the files are valid. */
   let fault: string | undefined;
   let reading = Promise.resolve();
   let closed = false;
@@ -71,7 +71,7 @@ export async function openCertificate(options: {
     }
   }
 
-  /** A change during a read is read after it. */
+  /** Reads are sequential: a change during a read needs another read after it. */
   function refresh(): Promise<void> {
     reading = reading.then(read);
     return reading;

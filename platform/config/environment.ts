@@ -7,7 +7,7 @@ export interface EnvironmentSettings {
   readonly texts: ReadonlyMap<string, string>;
   /** Paths of the secret files that were read, by the variable of the setting. */
   readonly secretFiles: ReadonlyMap<string, string>;
-  /** Variables whose value could not be read; the fault is told already. */
+  /** Variables whose value could not be read; the fault is already reported. */
   readonly faulty: ReadonlySet<string>;
   /** The variable as the operator wrote it: with its file, if the value comes from one. */
   nameOf(variable: string): string;
@@ -18,7 +18,7 @@ export function secretFileName(variable: string): string {
   return `${variable}_FILE`;
 }
 
-/** Reads the variables of the tables, and the files of secrets. Adds what is wrong to `faults`. */
+/** Reads the variables of the tables, and the files of secrets. Adds each fault to `faults`. */
 export function readEnvironment(
   tables: Readonly<Record<string, ConfigTable>>,
   env: Readonly<Record<string, string | undefined>>,

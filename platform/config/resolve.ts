@@ -36,7 +36,7 @@ export interface Given {
 
 /**
  * Finds the value of each setting: from the environment, else from the file, else the default. Adds
- * all that is wrong to `faults`.
+ * each fault to `faults`.
  */
 export function resolve(tables: Tables, given: Given, faults: string[]): Resolved {
   const { env, path, file } = given;

@@ -22,7 +22,7 @@ export interface SettingChange {
   readonly to: string;
 }
 
-/** Result of reading the file once more. */
+/** Result of a reload of the file. */
 export type Reload =
   | { readonly kind: "unchanged" }
   | ({
@@ -48,7 +48,7 @@ export interface FileState {
 interface SettingsOptions {
   readonly tables: Tables;
   readonly given: Given;
-  /** The values in use, which this changes in place. */
+  /** The values in use. A reload changes them in place. */
   readonly resolved: Resolved;
   /** Text of the file; empty without a file. */
   readonly text: string;
@@ -88,7 +88,7 @@ export class Settings {
     this.#listeners.push(listener);
   }
 
-  /** Reads the file, and applies or refuses what has changed since it was read last. */
+  /** Reads the file, and applies or refuses its changes since the last read. */
   reload(nowMs: number): Reload {
     const faults: string[] = [];
     const { path } = this.#file;

@@ -16,7 +16,7 @@ export function readSecretFile(path: string): string {
   return text;
 }
 
-/** The first bytes of a file, one more than are allowed: the path may name a device without an end. */
+/** Reads at most one byte more than the maximum: the path may name an endless device. */
 function readBounded(path: string): Buffer {
   const buffer = Buffer.alloc(MAX_SECRET_FILE_BYTES + 1);
   let length = 0;

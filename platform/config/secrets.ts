@@ -53,8 +53,8 @@ const SHARED_WITH_SERVER: Readonly<Record<ServiceName, SecretKey>> = {
 };
 
 /**
- * Secrets with which server asks a process of a service on its operator's port; it presents the first.
- * They are derived, because that port has no TLS: whoever reads one there can call nothing else.
+ * Secrets of server's calls to the operator's port of a service's process; server presents the
+ * first. They are derived, because that port has no TLS: a leaked one is valid for this port only.
  */
 export function operationsSecrets(
   service: ServiceName,

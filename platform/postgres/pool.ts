@@ -40,7 +40,7 @@ export interface PoolOptions {
  */
 const SILENCE_TIMEOUT_MS = 20_000;
 
-/** Time-out of the end of a pool, ms. */
+/** Time-out of `end` of a pool, ms. */
 const END_TIMEOUT_MS = 1_000;
 
 export const INT8 = 20;
@@ -150,8 +150,9 @@ function observe(pool: Pool, metrics: Metrics): void {
 }
 
 /**
- * Bounds the end of a pool: it waits until all connections are released and PostgreSQL has closed them,
- * which a PostgreSQL that does not answer never does. After the time-out they are cut.
+ * Gives `end` of a pool a time-out. It waits until all connections are released and PostgreSQL has
+ * closed them; a PostgreSQL that hangs never does. After the time-out the connections are
+ * destroyed.
  */
 function boundEnd(pool: Pool): void {
   const clients = new Set<pg.PoolClient>();

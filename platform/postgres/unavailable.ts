@@ -110,14 +110,14 @@ function faultOfAdapter(error: unknown): Fault | undefined {
 }
 
 /**
- * SQLSTATEs of a wrong setting, or of one that an operator has just changed: a wrong password or name of
- * the database, and a pooler that does not fit.
+ * SQLSTATEs of a wrong setting, or of one that an operator has just changed: a wrong password or
+ * database name, or the wrong kind of pooler.
  */
 const SETTINGS = /^(28000|28P01|3D000|55000|26000|42P05|0A000|08P01)$/;
 
 /**
- * Whether a failed start says that PostgreSQL is away, by its error or the cause of it: a later attempt
- * may succeed without a change of the settings.
+ * Whether the error of a failed start, or its cause, means that PostgreSQL is away: a retry may
+ * succeed without a change of the settings.
  */
 export function isAwayAtStart(error: unknown): boolean {
   const found = [error, (error as Error).cause].find(

@@ -26,7 +26,7 @@ export interface OperatorCalls {
   readonly checks: ServerInterceptors;
 }
 
-/** The calls that a process of the mesh answers on its operator's port, to server alone. */
+/** The calls that a process of the mesh serves on its operator's port, to server only. */
 export function operatorCalls(options: {
   readonly service: ServiceName;
   readonly instanceId: string;

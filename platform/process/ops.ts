@@ -21,7 +21,8 @@ export interface OpsOptions {
 /**
  * Serves operators over plain HTTP without authentication: GET /metrics (Prometheus), /healthz (200
  * while the event loop runs, whatever the state of the backends), /startz and /readyz (200 or 503).
- * Also answers the calls of server, which proves itself. The port must not be reachable from outside.
+ * Also serves the calls of server, which authenticates itself. The port must not be reachable from
+ * outside.
  */
 export async function serveOps(
   options: OpsOptions,

@@ -45,7 +45,7 @@ export interface ProcessServiceOptions {
   readonly deliveries: () => DescribeDeliveries | undefined;
 }
 
-/** Answers what server asks this process for operators. */
+/** Implements ProcessService, which server calls on behalf of operators. */
 export function processService(options: ProcessServiceOptions): Served {
   return serve(ProcessService, {
     describeSettings: () =>

@@ -25,9 +25,9 @@ const BUFFER_POOL_BYTES = 262_144;
 const HEAP_GROWTH_PERCENT = 200;
 
 /**
- * Options of the C library's name resolution, unless the operator sets others: two attempts of a second
- * for each name server instead of five seconds each. The exit of a process waits for look-ups in
- * progress, and those of backends that are gone may find no name server that answers.
+ * DNS options of the C library, unless the operator sets others: each name server gets two attempts
+ * of one second, not of five. The exit of a process waits for look-ups in progress. Those of an
+ * unreachable backend may find no name server that answers.
  */
 const RESOLVER_OPTIONS = "timeout:1 attempts:2";
 

@@ -10,7 +10,7 @@ import { SERVICE_NAMES, type ServiceName } from "#platform/service-name.ts";
 /** Maximum bytes of an answer. */
 const MAX_ANSWER_BYTES = 1_048_576;
 
-/** A process of the installation that answers what operators ask. */
+/** A process of the installation, with a client for the calls of operators. */
 export interface AskedProcess {
   /** Name of its service; "all" for a process that runs all of them. */
   readonly service: string;

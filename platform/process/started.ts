@@ -1,11 +1,11 @@
 import { endsWithin } from "#platform/waiting.ts";
 
 /**
- * Time for the stop of all parts, ms. It is below the time-out of a stopping process, and longer than
- * every drain by default.
+ * Time-out of the stop of all parts, ms. It is below the time-out of a stopping process, and longer
+ * than every drain by default.
  */
 const STOP_MS = 12_000;
-/** Time for the stop of each further part once that time is over, ms. */
+/** Time-out of each remaining part after STOP_MS has passed, ms. */
 const LATE_PART_MS = 100;
 
 /** Stop functions of the parts that were started so far; they run in reverse order. */
@@ -14,7 +14,7 @@ export interface Started {
   push(stop: () => Promise<void> | void): void;
   /**
    * Stops all parts, the last started first, also when one of them fails to stop. A part that does not
-   * stop in time, because its backend does not answer, is left to the end of the process. Rejects with
+   * stop in time, because its backend does not answer, ends with the process. Rejects with
    * the error of the part that failed, or with an AggregateError. Idempotent.
    */
   stop(): Promise<void>;

@@ -38,7 +38,7 @@ export interface RedisLeaseOptions {
   stopping?: AbortSignal | undefined;
 }
 
-/** Every error of the connection says so. */
+/** Every error of the connection is UNAVAILABLE. */
 const isAway = (error: unknown) => reasonOf(error) === ErrorReason.UNAVAILABLE;
 
 /** An instance's lease in Redis, renewed until it is released. */

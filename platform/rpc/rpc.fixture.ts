@@ -75,7 +75,7 @@ export function untilAborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-/** A transport whose calls have no deadline of their own: a busy machine must not fail a test. */
+/** A transport without a default deadline: a busy machine must not fail a test. */
 export function withoutDeadline(transport: Transport): Transport {
   return {
     ...transport,

@@ -68,7 +68,7 @@ export function openOtlpSpans(options: OtlpOptions): Spans {
       "service.name": service,
       "service.instance.id": instanceId,
     }),
-    // Traces samples before a span exists.
+    // `Traces` has sampled before: it starts sampled spans only.
     sampler: new AlwaysOnSampler(),
     spanProcessors: [queue.processor],
     spanLimits: { attributeValueLengthLimit: MAX_TEXT },
@@ -157,13 +157,13 @@ function contextFor({ traceId, spanId }: Span): SpanContext {
   return { traceId, spanId, traceFlags: TraceFlags.SAMPLED };
 }
 
-/** Without its message, which may contain what a client sent. */
+/** The type of an error. Its message is not exported: it may contain data of a client. */
 function typeOf(error: unknown): string {
   if (error instanceof ConnectError) return Code[error.code];
   return error instanceof Error ? error.name : "Error";
 }
 
-/** The bounded queue in front of the exporter: it counts what was exported, and what was not. */
+/** The bounded queue in front of the exporter. It counts exported and dropped spans. */
 function exportQueue({ url, log, metrics }: OtlpOptions): {
   readonly processor: SpanProcessor;
   /** Counts the spans that still wait as dropped. */

@@ -41,7 +41,7 @@ export interface Spans {
 export interface TracesOptions {
   readonly spans: Spans;
   readonly clock: Pick<Clock, "elapsed">;
-  /** They may change while the process runs. */
+  /** Live settings: they may change while the process runs. */
   readonly rates: TraceRates;
 }
 
@@ -56,8 +56,8 @@ export interface TraceRates {
 const MAX_LINKS = 32;
 
 /**
- * Decides which calls and sends are traced. A counter decides before any span exists: a call that is
- * not sampled costs an addition, a span of OpenTelemetry 4 to 5 µs, and one that it drops 1.5 µs.
+ * Decides which calls and sends are traced. A counter samples before any span exists: an unsampled
+ * call costs an addition. A span of OpenTelemetry takes 4 to 5 µs, a dropped one 1.5 µs.
  */
 export class Traces {
   readonly #options: TracesOptions;

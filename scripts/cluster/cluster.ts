@@ -17,7 +17,7 @@ import {
 import { createNodeNetwork, deleteNodeNetwork, INSIDE } from "./node-network.ts";
 import { Processes } from "./processes.ts";
 
-/** Packages of Debian and the programs by which they are recognised. */
+/** Packages of Debian, each with a file that proves that it is installed. */
 const PACKAGES = {
   containerd: "/usr/bin/containerd",
   runc: "/usr/sbin/runc",
@@ -48,7 +48,7 @@ export interface Cluster {
   kubectl(args: readonly string[], options?: CommandOptions): string;
   /** The same without blocking this process. */
   kubectlInBackground(args: readonly string[], options?: CommandOptions): Promise<string>;
-  /** Stops everything and removes what it has left on the machine. Idempotent. */
+  /** Stops everything and removes its files, mounts and network from the machine. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -59,9 +59,9 @@ export const clusterFolder = join(
 );
 
 /**
- * Starts a cluster, after it has removed the rests of a former one: etcd, API server, controllers, containerd, kubelet,
- * kube-proxy, policies of the network, names, metrics. Needs root on Debian, and Go for the first time. Rejects with
- * nothing left running.
+ * Removes the remains of an earlier cluster, then starts a new one: etcd, API server, controllers,
+ * containerd, kubelet, kube-proxy, network policies, DNS, metrics. Needs root on Debian, and Go for
+ * the first time. Stops everything before it rejects.
  */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const { onlyApi = false, loadImages, print } = options;

@@ -70,7 +70,8 @@ export function startControllers(options: ControlPlaneOptions): void {
     "--allocate-node-cidrs",
     `--cluster-cidr=${POD_NETWORK}`,
     "--node-cidr-mask-size=24",
-    // A test has no time for five minutes of lull before a scale down, nor for samples of half a minute.
+    // The defaults are too slow for a test: five minutes before a scale down, half a minute per
+    // sample.
     "--horizontal-pod-autoscaler-sync-period=5s",
     "--horizontal-pod-autoscaler-initial-readiness-delay=10s",
     "--horizontal-pod-autoscaler-cpu-initialization-period=10s",

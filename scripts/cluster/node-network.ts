@@ -16,7 +16,7 @@ export const DNS_ADDRESS = "10.96.0.10";
  */
 export const INSIDE = ["nsenter", `--net=/run/netns/${NAMESPACE}`] as const;
 
-/** Creates the namespace, with one address and without a way out. */
+/** Creates the namespace, with one address and without a route to other networks. */
 export function createNodeNetwork(): void {
   const inside = (...args: string[]) => runCommand(["ip", "-n", NAMESPACE, ...args]);
   runCommand(["ip", "netns", "add", NAMESPACE]);

@@ -5,7 +5,7 @@ import type { ControlPlaneOptions } from "./control-plane.ts";
 import { DNS_ADDRESS, INSIDE, NODE_ADDRESS, POD_NETWORK, SERVICE_NETWORK } from "./node-network.ts";
 
 export const PAUSE_IMAGE = "localhost/pause:1";
-/** Folder of what exists only while containers run, such as their mounts. */
+/** Folder of the containers' run-time state, such as their mounts. */
 export const STATE_FOLDER = "/run/lucky-containerd";
 const SOCKET = `${STATE_FOLDER}/containerd.sock`;
 const START_TIMEOUT_MS = 60_000;
@@ -22,8 +22,8 @@ export async function startContainerd({ processes, folder }: ControlPlaneOptions
   const networks = join(folder, "cni");
   mkdirSync(networks, { recursive: true });
   mkdirSync(STATE_FOLDER, { recursive: true });
-  // Routed instead of bridged: packets between the pods of a bridge would pass the rules of policies only
-  // with a module of the kernel.
+  // Routed instead of bridged: policies would apply to packets between the pods of a bridge only
+  // with a kernel module.
   writeFileSync(
     join(networks, "10-pods.conflist"),
     JSON.stringify({
@@ -91,7 +91,7 @@ export function startKubelet(options: ControlPlaneOptions): void {
         x509: { clientCAFile: file("ca.crt") },
       },
       authorization: { mode: "Webhook" },
-      // What the kubelet may not change, or does not find, on a development machine or in a container.
+      // The defaults need features that a development machine or a container lacks or forbids.
       cgroupDriver: "cgroupfs",
       failCgroupV1: false,
       failSwapOn: false,
@@ -105,7 +105,7 @@ export function startKubelet(options: ControlPlaneOptions): void {
       clusterDNS: [DNS_ADDRESS],
       resolvConf: join(folder, "resolv.conf"),
       maxPods: 60,
-      // How long a change of a ConfigMap may take to reach the files of a pod.
+      // Maximum delay between a change of a ConfigMap and the files of a pod.
       syncFrequency: "10s",
       configMapAndSecretChangeDetectionStrategy: "Watch",
     }),
@@ -169,11 +169,11 @@ export async function stopNode({
   await processes.stop("containerd");
 }
 
-/** A container may end, or be deleted, between the list and the command. */
+/** Runs a command and ignores its failure: the container may have ended after it was listed. */
 function tolerate(command: () => void): void {
   try {
     command();
   } catch {
-    // The wait for all containers, or the next start, finds what is left.
+    // The wait for all containers, or the next start, finds containers that are left.
   }
 }

@@ -42,8 +42,8 @@ export interface Composition {
 }
 
 /**
- * Runs compose.yaml by podman-compose, whose order of starts this does itself: podman of Debian neither
- * waits for health checks nor runs them, and refuses to restart a container after its dependencies.
+ * Runs compose.yaml with podman-compose, but orders the starts itself: Debian's podman neither runs
+ * health checks nor waits for them, and refuses to restart a container after its dependencies.
  */
 export function openComposition(podman: Podman, env: NodeJS.ProcessEnv): Composition {
   const program = installCompose();

@@ -94,7 +94,7 @@ function importDebian(podman: Podman): void {
       execFileSync("find", [join(folder, path), "-mindepth", "1", "-delete"]);
     mkdirSync(join(folder, "var/lib/apt/lists/partial"), { recursive: true });
     mkdirSync(join(folder, "var/cache/apt/archives/partial"), { recursive: true });
-    // Registries may be reached only by certificates that this machine trusts.
+    // The connection to a registry may need the authorities that this machine trusts.
     cpSync(CERTIFICATES, join(folder, CERTIFICATES));
     execFileSync("tar", ["-C", folder, "-cf", archive, "."]);
     rmSync(folder, { recursive: true });

@@ -8,7 +8,7 @@ export type Unit = "short" | "ops" | "reqps" | "s" | "bytes" | "percentunit";
 /** A panel with curves over time. */
 export interface Panel {
   readonly title: string;
-  /** What the curves say and which alert watches them. */
+  /** Meaning of the curves, and the alert that watches them. */
   readonly description: string;
   readonly unit: Unit;
   /** By legend, such as "{{instance}}": an expression of PromQL. */
@@ -42,7 +42,7 @@ export function quantile(share: number, name: string, by: readonly string[] = []
   return `histogram_quantile(${share}, ${perSecond(`${name}_bucket`, ["le", ...by])})`;
 }
 
-/** The curves of the median and of the slowest percent of a histogram. */
+/** The curves of the median and of the 99th percentile of a histogram. */
 export function durations(name: string): Record<string, string> {
   return { p50: quantile(0.5, name), p99: quantile(0.99, name) };
 }

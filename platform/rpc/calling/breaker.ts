@@ -30,7 +30,7 @@ export interface Breaker {
   answered(): void;
   /** The instance did not serve a call that was sent at this time. */
   failed(sentAtMs: number): void;
-  /** A call ended, in whatever way. */
+  /** A call ended: it was answered, failed or was aborted. */
   ended(): void;
   /**
    * Called every `TICK_MS`. Silence is counted in ticks, because this process may have been paused

@@ -18,8 +18,8 @@ import { rankByKey } from "./rendezvous.ts";
 import { createRetryBudget } from "./retry-budget.ts";
 
 /**
- * Maximum calls of users in flight to one instance; further ones are refused with OVERLOADED. They
- * take no places of the calls of our own services.
+ * Maximum calls of users in flight to one instance; further ones are refused with OVERLOADED. Calls
+ * of our own services do not count.
  */
 const MAX_USER_CALLS = 5_000;
 /** Shortest time after which a call refused by a breaker can be retried, ms. */
@@ -131,7 +131,7 @@ export function createGuard(options: GuardOptions): Guard {
   };
 }
 
-/** Whether it is harmless to execute a call twice: the contract says so. */
+/** Whether the contract declares that a retry of the method is harmless. */
 function isRetriable(method: DescMethod, { access, limit }: MethodRules): boolean {
   if (access === Access.INTERNAL) return true;
   if (limit === LimitClass.READ || limit === LimitClass.SEARCH) return true;

@@ -33,7 +33,8 @@ export interface RemoteTransport extends Transport {
  * deadline, or that says that it cannot serve: it may have lost its own connection to the database.
  *
  * Circuit breaker: an instance that failed several times, or has been silent for 3 s while calls
- * wait, gets no calls but a probe. While no instance gets calls, they fail with UNAVAILABLE at once.
+ * wait, gets no calls except probes. While no instance gets calls, they fail with UNAVAILABLE at
+ * once.
  *
  * A unary call without a deadline gets 10 s. A stream has no default deadline. Its start is retried
  * by the same rules; when its connection breaks later it ends with UNAVAILABLE, and the caller

@@ -1,11 +1,11 @@
 /** Retries that each call allows. */
 const RETRIES_PER_CALL = 0.1;
-/** Retries that may come at once, as after the end of an instance under little load. */
+/** Maximum retries in a burst, such as after the crash of an instance under little load. */
 const BURST = 10;
 
 /**
- * Bounds the retries of the calls to a service: at most one for ten calls, and a small burst. A
- * service that fails because it has too much to do would get twice as much otherwise.
+ * Bounds the retries of the calls to a service: at most one for ten calls, and a small burst.
+ * Otherwise retries would double the load of a service that fails because it is overloaded.
  */
 export interface RetryBudget {
   /** Counts a call. */

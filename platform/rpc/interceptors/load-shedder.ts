@@ -14,7 +14,7 @@ const SAMPLE_MS = 50;
 const WINDOW_SAMPLES = 10;
 /**
  * Shortest wait of a window that counts as overload, ms. A burst leaves a moment without a wait in
- * half a second; a queue that does not empty leaves none (the rule of CoDel, RFC 8289).
+ * half a second; a standing queue does not (the rule of CoDel, RFC 8289).
  */
 const TARGET_MS = 100;
 const RETRY_AFTER_MS = 1_000;
@@ -31,7 +31,7 @@ interface Window {
 }
 
 /**
- * Sheds calls of users while the work of this process waits: first searches, half a second later
+ * Sheds calls of users while this process is overloaded: first searches, half a second later
  * reads too, then changes and sends. Calls of our own services, which carry the heartbeats,
  * acknowledgements and sends of sockets, are never shed: their queues have bounds of their own.
  */

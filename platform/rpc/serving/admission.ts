@@ -18,8 +18,8 @@ import { answerError, type NodeRequest, type NodeResponse } from "./error-answer
 const SESSION_PACE = { burst: 20, perSecond: 20, maxWaitMs: 10_000 };
 
 /**
- * Pace of the TLS handshakes of one address: one takes up to a millisecond of processor time, for the
- * signature of an RSA key.
+ * Rate limit of the TLS handshakes of one address. A handshake takes up to a millisecond of
+ * processor time, for the signature of an RSA key.
  */
 const HANDSHAKE_PACE = { burst: 200, perSecond: 100, maxWaitMs: 10_000 };
 
@@ -52,13 +52,13 @@ export interface Admission {
    */
   connection(socket: Socket, admitted: () => void): void;
   /**
-   * Calls `begin` when it is the turn of a TLS handshake of a client: those of an address begin at a
-   * pace. Destroys a connection whose turn would come too late.
+   * Calls `begin` when the TLS handshake of a client may begin: handshakes are throttled per
+   * address. Destroys a connection that would wait too long.
    */
   handshake(socket: Socket, begin: () => void): void;
   /**
-   * Calls `begin` when it is the turn of an HTTP/2 connection of a client: new ones of an address
-   * begin at a pace. Destroys a connection whose turn would come too late.
+   * Calls `begin` when an HTTP/2 connection of a client may begin: new ones are throttled per
+   * address. Destroys a connection that would wait too long.
    */
   session(socket: Socket, begin: () => void): void;
   /** Refuses the next HTTP/2 connections of the client of a connection that was closed for a flood. */
@@ -81,7 +81,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
     evicted: () => {},
   });
 
-  /** Calls `begin` in the turn of the client; destroys a connection whose turn would be too late. */
+  /**
+   * Calls `begin` when the throttle admits the client; destroys a connection that waits too long.
+   */
   function inTurn(pace: Pace, socket: Socket, begin: () => void): void {
     const closed = new AbortController();
     const abort = () => closed.abort();

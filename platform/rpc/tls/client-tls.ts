@@ -63,7 +63,7 @@ export function clientTls(options: ClientTlsOptions): ClientTls {
   };
 }
 
-/** Address and port of the peer of a connection, also behind a proxy that told another address. */
+/** Address and port of the peer of a connection, even when a proxy has sent another address. */
 function peerOf(socket: Socket): string {
   return `${Reflect.get(Socket.prototype, "remoteAddress", socket)} ${socket.remotePort}`;
 }

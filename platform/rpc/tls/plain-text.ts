@@ -15,7 +15,7 @@ const GOAWAY = 0x7;
 
 /**
  * Tells a client without TLS to use it, in the protocol of its connection, and closes the connection.
- * Nothing of its request is carried out.
+ * Its request is not executed.
  */
 export function answerPlainText(socket: Socket, protocol: "http/1.1" | "h2", clock: Clock): void {
   socket.end(protocol === "h2" ? goAway() : badRequest());

@@ -22,9 +22,9 @@ const LINGER_MS = 200;
 const MAX_RANGES = 20;
 
 /**
- * Consumes dead letters from the bus: counts and logs them by reason, and has server store for
- * operators which entries they had. Their entries are not lost: the log has them, and the sweep
- * notifies the sessions concerned.
+ * Consumes dead letters from the bus: counts and logs them by reason, and sends their description
+ * to server, which stores it for operators. Their entries are not lost: the log has them, and the
+ * sweep notifies the sessions concerned.
  */
 export function consumeDeadLetters(options: {
   bus: Bus;
@@ -64,7 +64,7 @@ export function consumeDeadLetters(options: {
   });
 }
 
-/** What operators may know of a dead letter: no content. */
+/** The description of a dead letter for operators, without content. */
 function recordOf({ queue, reason, body }: Letter, atMs: number): DeadLetter {
   const deliveries = deliveriesIn(body);
   return create(DeadLetterSchema, {

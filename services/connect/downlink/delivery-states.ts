@@ -50,7 +50,7 @@ function deliveryTo(session: Session, channel: Channel, entry: AskedEntry): Sess
   });
 }
 
-/** A group's entries are published to all sessions of its channel: its watermark says how far. */
+/** The watermark of a group's channel is the last sequence that was published to its sessions. */
 function stateOf(
   { cursors }: Session,
   watermark: Watermark | undefined,

@@ -118,9 +118,9 @@ export class Downlink {
   }
 
   /**
-   * Advances the watermarks of the channel. Returns the deliveries that were published so late that a
-   * session of the channel may not see all of their entries, because its user joined the group after
-   * them; undefined for none, which is usual.
+   * Advances the watermarks of the channel. Returns the late deliveries; undefined for none, the
+   * usual case. A late delivery has entries that a session of the channel may not see, because its
+   * user joined the group after them.
    */
   #advance(
     channel: Channel,

@@ -275,8 +275,8 @@ const TRACEPARENT_HEAD = 2;
 const TRACEPARENT_BYTES = 55;
 
 /**
- * The context of the device's trace in a ClientFrame with this body; empty for none. A frame has room
- * for it only when it is that much longer than its body.
+ * The context of the device's trace in a ClientFrame with this body; empty for none. The fields of
+ * a frame are not searched when it is too short for a body and a context.
  */
 export function readTraceparent(frame: Uint8Array, body: Uint8Array): string {
   if (frame.length - body.length < TRACEPARENT_HEAD + TRACEPARENT_BYTES) return "";

@@ -54,7 +54,7 @@ export async function answerCall(
     stop.abort(new ConnectError("the call timed out", Code.DeadlineExceeded)),
   );
   const parent = traces?.sample(traceparent);
-  // The method is only what the device claims: the span of server names it.
+  // The device chose the method's name, which is unchecked here: only the span of server has it.
   const span =
     parent === undefined ? undefined : traces!.start(parent, { name: FRAME, kind: "server" });
   let outcome: Uint8Array | RpcError;

@@ -8,8 +8,8 @@ const FRAME = "lucky.frame.v1.Send";
 const APPEND = `${IngressService.typeName}/${IngressService.method.appendBatch.name}`;
 
 /**
- * The spans of the sampled sends of devices, each from its frame to its result. Apart from the sends,
- * so that a send without a span needs no room for one.
+ * The spans of the sampled sends of devices, each from its frame to its result. They are kept apart
+ * from the sends, so that an unsampled send needs no memory for a span.
  */
 export class TracedSends<S extends object> {
   readonly #traces: Traces | undefined;
@@ -59,7 +59,7 @@ export class TracedSends<S extends object> {
   }
 }
 
-/** What a result says, without texts. */
+/** The attributes of a result, without texts. */
 function outcomeOf(result: Uint8Array): Attributes {
   const { outcome } = fromBinary(SendResultSchema, result);
   switch (outcome.case) {

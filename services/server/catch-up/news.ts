@@ -119,7 +119,9 @@ export class News {
     return this.#epoch;
   }
 
-  /** How long the lowest running transaction has been seen, seconds; 0 when none is running. */
+  /**
+   * Age of the lowest running transaction since it was first seen, seconds; 0 when none is running.
+   */
   get runningSeconds(): number {
     const { clock } = this.#options;
     return this.#running === undefined ? 0 : (clock.elapsed() - this.#running.sinceMs) / 1_000;

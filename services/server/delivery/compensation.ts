@@ -186,8 +186,8 @@ export class Compensation {
   }
 
   /**
-   * How long the oldest batch that waits for its publication has been seen, seconds; 0 for none. Not
-   * from its time of day: the clocks of servers differ.
+   * Age of the oldest batch that waits for its publication since it was first seen here, seconds; 0
+   * for none. Its time of the commit is not used: the clocks of servers differ.
    */
   #ageOf(outboxId: string | undefined): number {
     const nowMs = this.#options.clock.elapsed();

@@ -51,8 +51,8 @@ export const deleteOutbox: Statement = {
 };
 
 /**
- * Resets abandoned rows, all or those with the ids: they are due at once, with no attempt counted. An
- * operator's decision.
+ * Resets abandoned rows, all or those with the ids, for an operator's replay: they are due at once,
+ * with no attempt counted.
  */
 export const replayOutbox: Statement = {
   name: "im_outbox_replay",

@@ -79,7 +79,7 @@ export class Database {
   readonly #observe: ObserveRun | undefined;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #unreachable = false;
-  /** Wait of the last run for its connection, ms, and when it got it. */
+  /** Wait of the last run for its connection, ms, and the time at which it got the connection. */
   #lastWaitMs = 0;
   #connectedAtMs = 0;
   /** Start of each unanswered run, elapsed ms, the oldest first. Only with `failAfterMs`. */

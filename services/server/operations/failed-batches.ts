@@ -15,7 +15,7 @@ const DEFAULT_PAGE_SIZE = 50;
 /** Maximum conversations of a batch in an answer. */
 const MAX_RANGES = 20;
 
-/** Batches that were given up, after the batch $1. */
+/** Failed batches with an id above $1. */
 export const selectFailed: Statement = {
   name: "im_outbox_failed",
   route: { kind: "everywhere", merge: "by outbox_id, in ascending order" },
@@ -43,7 +43,7 @@ interface FailedRow {
   readonly counts: readonly number[];
 }
 
-/** Lists the batches that were given up, in all databases. Throws INVALID_ARGUMENT. */
+/** Lists the failed batches of all databases. Throws INVALID_ARGUMENT. */
 export async function listFailedBatches(
   logs: Logs,
   { pageSize, pageToken }: ListFailedBatchesRequest,

@@ -30,7 +30,7 @@ export const selectTraced: Statement = {
      WHERE c.conversation_id = $1::bigint AND im.owns(ARRAY[$1::bigint])`,
 };
 
-/** The members who may see an entry, those first who have acknowledged least; with their numbers. */
+/** The members who may see an entry, in the order of their delivered cursors, with the counts. */
 export const selectTracedMembers: Statement = {
   name: "im_trace_members",
   route: { kind: "conversations", ids: 1 },
@@ -57,7 +57,7 @@ export const selectTracedBatch: Statement = {
      ORDER BY o.outbox_id LIMIT 1`,
 };
 
-/** Whether the news of the sweep have the entry or a later one: a scan of the last minutes. */
+/** Whether the sweep's news has the entry or a later one: a scan of the last minutes. */
 export const selectTracedNews: Statement = {
   name: "im_trace_news",
   route: { kind: "conversations", ids: 1 },
@@ -105,7 +105,7 @@ export interface DeliveryQuestion {
 
 /** Questions about deliveries, to the connect instances. */
 export interface Deliveries {
-  /** One answer per instance, ordered by id, with the reason of one that does not answer. Never rejects. */
+  /** One answer per instance, ordered by id; a failed one has the reason. Never rejects. */
   of(question: DeliveryQuestion, signal: AbortSignal): Promise<InstanceDeliveries[]>;
 }
 
@@ -146,7 +146,7 @@ async function readTrace(db: Database, values: [conversationId: string, sequence
   return { row, members, publication, database: db.number + 1 };
 }
 
-/** The outbox first: the batch of an entry that is confirmed in between is found in the news. */
+/** Reads the outbox first: a batch that is confirmed between the two reads is in the news. */
 async function publicationOf(
   db: Database,
   values: [conversationId: string, sequence: string],

@@ -32,7 +32,7 @@ export interface OperationsDependencies {
   readonly mustServe: () => void;
 }
 
-/** Implements OperationsService: what operators ask about the running system. */
+/** Implements OperationsService: operators' calls about the running system. */
 export function operationsService(
   dependencies: OperationsDependencies,
 ): ServiceImpl<typeof OperationsService> {
