@@ -20,7 +20,7 @@ function scene() {
   };
 }
 
-test("a step is repeated with a back-off while its backend is away, and two lines say so", async () => {
+test("a step is retried with a back-off while its backend is away, and two lines are logged", async () => {
   const { clock, events, options } = scene();
   const atMs: number[] = [];
   const step = async () => {
@@ -44,7 +44,7 @@ test("a step is repeated with a back-off while its backend is away, and two line
   ]);
 });
 
-test("another error ends the wait, and so does a stop", async () => {
+test("any other error ends the wait, and so does a stop", async () => {
   const { options, stop, clock } = scene();
   const fails = async () => {
     throw new Error("wrong password");

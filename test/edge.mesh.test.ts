@@ -102,7 +102,7 @@ async function firstAnswerOfStream(auth: Client<typeof AuthService>): Promise<vo
   await assert.rejects(stream.next(), ConnectError);
 }
 
-test("nginx keeps its connections to the gateway, apart for gRPC and HTTP/1.1", {
+test("nginx reuses its connections to the gateway, separately for gRPC and HTTP/1.1", {
   timeout: TIMEOUT,
 }, async () => {
   const alternating = ["Connect over HTTP/1.1", "gRPC"].map((name) =>
@@ -187,7 +187,7 @@ test("nginx speaks TLS 1.2 and 1.3, prefers HTTP/2, and redirects plain HTTP", {
   assert.deepEqual(location, [308, "https://im.example/docs?a=b"]);
 });
 
-test("a request that is too large gets the reason of the gateway, and 413 of nginx when it is much too large", {
+test("a request that is too large gets the error of the gateway, and a far larger one gets 413 from nginx", {
   timeout: TIMEOUT,
 }, async () => {
   const { send } = MessageService.method;
@@ -206,7 +206,7 @@ test("a request that is too large gets the reason of the gateway, and 413 of ngi
   assert.equal((await post(Number(megabytes) * 1_048_576 + 1))[0], 413);
 });
 
-test("nginx waits longer than a silent session and a QR login may last, and drops kept connections first", () => {
+test("nginx's time-outs exceed a silent session and a QR login, and it closes idle connections before the gateway", () => {
   const heartbeats = (2 * defaultsOf(connectConfig).heartbeatIntervalMs) / 1_000;
   const { qrLoginSeconds } = defaultsOf(authConfig);
   for (const kind of ["proxy", "grpc"])

@@ -176,7 +176,7 @@ test("the production overlay says how to create every secret that it reads", () 
         }
 });
 
-test("a pod has more time to stop than its process takes, and other probes for other questions", () => {
+test("a pod has more time to stop than its process takes, and each probe has a path of its own", () => {
   for (const overlay of OVERLAYS)
     for (const { service, pod } of workloadsIn(overlay)) {
       const [container] = pod.containers as [Container];

@@ -66,7 +66,7 @@ test("a renewed pair is served, and a metric shows the end of its validity", asy
   );
 });
 
-test("a half-written or wrong pair is refused and logged once, and the last valid one stays", async (t) => {
+test("a half-written or mismatched pair is refused and logged once, and the last valid one stays", async (t) => {
   const files = await ownFiles();
   const { certificate, metrics, lines } = await open(t, files);
   const before = certificate.current();
@@ -120,13 +120,13 @@ test("the folder is watched: a file that is replaced by a rename is read", async
   await copyFile(second.certFile, `${files.certFile}.new`);
   await rename(`${files.keyFile}.new`, files.keyFile);
   await rename(`${files.certFile}.new`, files.certFile);
-  // The clock of the watch does not keep the process alive.
+  // The timers of the watch are unreferenced; this one keeps the process alive.
   const alive = setInterval(() => {}, 1_000);
   await renewed;
   clearInterval(alive);
 });
 
-test("without events, the files are polled", async (t) => {
+test("the files are polled, for file systems without events", async (t) => {
   const files = await ownFiles();
   const { certificate, clock } = await open(t, files);
   const renewed = new Promise<void>((resolve) => certificate.onRenewed(resolve));

@@ -14,7 +14,7 @@ const server = defineConfig("server", {
 });
 const SECRET = "hunter2 is a secret";
 
-/** A folder with a file that has a secret, or something else. */
+/** Writes a file with this content to a folder of its own. Returns its path. */
 function secretIn(t: TestContext, content: string | Uint8Array): string {
   const folder = mkdtempSync(join(tmpdir(), "lucky-secret-"));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -32,7 +32,7 @@ function open(t: TestContext, content: string, env: Record<string, string> = {})
   return { ...opened, folder, path, write };
 }
 
-test("a change of the file changes the values in place, and tells each change", (t) => {
+test("a change of the file changes the values in place, and reports each change", (t) => {
   const { config, settings, write } = open(t, "server: { most: 2 }");
   const own = config.server;
   let calls = 0;
@@ -55,7 +55,7 @@ test("a change of the file changes the values in place, and tells each change", 
   assert.equal(settings.file.readAtMs, 3);
 });
 
-test("a bad file is refused as a whole with all faults, until it is good again", (t) => {
+test("a bad file is refused as a whole with all faults, until it is valid", (t) => {
   const { config, settings, write, path } = open(t, "server: { most: 2 }");
   const good = settings.file;
   write(
@@ -100,7 +100,7 @@ test("a setting that is no longer in the file needs a restart, unless it is live
   });
 });
 
-test("the environment overrides a live setting of the file, which tells so", (t) => {
+test("the environment overrides a live setting of the file, and the reload reports it", (t) => {
   const { config, settings, write } = open(t, "{}", { LUCKY_SERVER_MOST: "6" });
   write("server: { most: 2, names: [a] }");
   const reload = settings.reload(1);
@@ -109,7 +109,7 @@ test("the environment overrides a live setting of the file, which tells so", (t)
   assert.deepEqual([config.server.most, config.server.names], [6, ["a"]]);
 });
 
-test("each setting tells where its value comes from, and hides a secret", (t) => {
+test("each setting is described with the source of its value, and a secret is hidden", (t) => {
   const { folder, path } = open(t, "level: debug\nserver: { most: 2 }");
   const secret = join(folder, "secret");
   writeFileSync(secret, "hunter2");
@@ -185,7 +185,7 @@ test("a change of a ConfigMap is applied, logged and counted, and a bad one rais
   assert.equal(config.server.most, 4);
 });
 
-test("an event of the folder is enough: the poll is only for file systems without events", async (t) => {
+test("an event of the folder applies a change without a poll", async (t) => {
   const { config, settings, write } = open(t, "server: { most: 2 }");
   const changed = Promise.withResolvers<void>();
   settings.onChange(changed.resolve);

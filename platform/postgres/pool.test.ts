@@ -35,7 +35,7 @@ test("a statement is cancelled after its time-out", async (t) => {
   assert.equal((await limited.query("SELECT 1 AS one")).rows[0].one, 1);
 });
 
-test("the end of a pool does not wait for a statement that has no answer", async () => {
+test("the end of a pool does not wait for a statement without an answer", async () => {
   const ending = createPool({ url, max: 1, log: quiet, name: "ending" });
   const client = await ending.connect();
   const cut = assert.rejects(client.query("SELECT pg_sleep(14)"), /Connection terminated/);

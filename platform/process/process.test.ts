@@ -109,7 +109,7 @@ test("a system that fails prints why, stops the rest, and exits with 1", async (
   assert.equal(await errors, "the database has ended\n");
 });
 
-test("a signal ends the wait of a start, and the process exits with 0 and without a line", async (t) => {
+test("a signal ends a start that waits, and the process exits with 0 and prints nothing", async (t) => {
   const { child, exit, errors, waitFor } = run(
     t,
     `say("waits"); await new Promise((resolve) => stopping.addEventListener("abort", resolve));
@@ -121,7 +121,7 @@ test("a signal ends the wait of a start, and the process exits with 0 and withou
   assert.equal(await errors, "");
 });
 
-test("look-ups of names are bounded, because the exit of a process waits for them", async (t) => {
+test("DNS look-ups have a short time-out, because the exit of a process waits for them", async (t) => {
   const lookups = `say(process.env.RES_OPTIONS); return { stop: async () => {} };`;
   await run(t, lookups).waitFor("timeout:1 attempts:2");
 });

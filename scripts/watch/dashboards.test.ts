@@ -26,7 +26,7 @@ function registered(): Set<string> {
   return new Set(names.map(([, name]) => name!));
 }
 
-test("the dashboards of Grafana are those of this folder", () => {
+test("the committed dashboards of Grafana equal the generated ones", () => {
   const folder = "k8s/watch/grafana/dashboards";
   const advice = "run: node scripts/watch/main.ts";
   for (const dashboard of DASHBOARDS)

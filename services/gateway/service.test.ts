@@ -44,7 +44,7 @@ async function start(t: TestContext) {
   return { config, gateway };
 }
 
-test("reflection and the pages are there by default, and each is switched off and on while it runs", async (t) => {
+test("reflection and the pages are on by default, and each can be switched off and on at run time", async (t) => {
   const { config, gateway } = await start(t);
   const web = createServer((request, response) => {
     if (!gateway.pages(request, response)) response.writeHead(404).end();

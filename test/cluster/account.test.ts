@@ -10,15 +10,15 @@ function accountOf(shown: readonly (readonly [text: string, sequence: number])[]
     account.accept(text, { conversation: "1", sequence: at + 1, to: "ben" });
   }
   for (const [text, sequence] of shown) account.show("ben", { text, conversation: "1", sequence });
-  const { lost, doubled, disordered } = account.result();
-  return { complete: account.isComplete(), lost, doubled, disordered };
+  const { lost, duplicated, reordered } = account.result();
+  return { complete: account.isComplete(), lost, duplicated, reordered };
 }
 
-test("an account finds lost, doubled and disordered messages", () => {
-  const perfect = { complete: true, lost: 0, doubled: 0, disordered: 0 };
+test("an account finds lost, duplicated and reordered messages", () => {
+  const perfect = { complete: true, lost: 0, duplicated: 0, reordered: 0 };
   const [a, b, c] = [["a", 1] as const, ["b", 2] as const, ["c", 3] as const];
   assert.deepEqual(accountOf([a, b, c]), perfect);
   assert.deepEqual(accountOf([a, c]), { ...perfect, complete: false, lost: 1 });
-  assert.deepEqual(accountOf([a, b, c, ["c", 4]]), { ...perfect, doubled: 2 });
-  assert.deepEqual(accountOf([a, c, b]), { ...perfect, disordered: 1 });
+  assert.deepEqual(accountOf([a, b, c, ["c", 4]]), { ...perfect, duplicated: 2 });
+  assert.deepEqual(accountOf([a, c, b]), { ...perfect, reordered: 1 });
 });

@@ -1,4 +1,6 @@
-/** The exact account of a load: compares what was accepted with what the receivers showed. */
+/**
+ * The account of a load: compares the accepted sends with the entries that the receivers showed.
+ */
 export class Account {
   /** By text: where the send was accepted. */
   readonly #accepted = new Map<string, { conversation: string; sequence: number; to: string }>();
@@ -39,16 +41,18 @@ export class Account {
     return [...expected].every(([to, count]) => (this.#shown.get(to)?.length ?? 0) >= count);
   }
 
-  /** The numbers of lost, doubled and disordered messages, and a sentence for each of the first findings. */
-  result(): { lost: number; doubled: number; disordered: number; findings: string[] } {
+  /**
+   * The numbers of lost, duplicated and reordered messages, with sentences for the first findings.
+   */
+  result(): { lost: number; duplicated: number; reordered: number; findings: string[] } {
     const findings: string[] = [];
-    let [lost, doubled, disordered] = [0, 0, 0];
+    let [lost, duplicated, reordered] = [0, 0, 0];
     const places = new Map<string, string>();
     for (const [text, { conversation, sequence }] of this.#accepted) {
       const place = `${conversation}/${sequence}`;
       const other = places.get(place);
       if (other !== undefined) {
-        doubled += 1;
+        duplicated += 1;
         findings.push(`${place} was given to "${other}" and to "${text}"`);
       }
       places.set(place, text);
@@ -59,7 +63,7 @@ export class Account {
       for (const { text, conversation, sequence } of list) {
         seen.set(text, (seen.get(text) ?? 0) + 1);
         if (sequence <= (last.get(conversation) ?? 0)) {
-          disordered += 1;
+          reordered += 1;
           findings.push(
             `${receiver} shows ${conversation}/${sequence} after ${last.get(conversation)}`,
           );
@@ -67,7 +71,7 @@ export class Account {
         last.set(conversation, sequence);
         const at = this.#accepted.get(text);
         if (at && (at.conversation !== conversation || at.sequence !== sequence)) {
-          doubled += 1;
+          duplicated += 1;
           findings.push(`"${text}" was accepted at ${at.sequence} and is shown at ${sequence}`);
         }
       }
@@ -75,9 +79,9 @@ export class Account {
     for (const text of this.#accepted.keys()) {
       const times = seen.get(text) ?? 0;
       if (times === 0) lost += 1;
-      if (times > 1) doubled += times - 1;
+      if (times > 1) duplicated += times - 1;
       if (times !== 1) findings.push(`"${text}" was accepted once and shown ${times} times`);
     }
-    return { lost, doubled, disordered, findings: findings.slice(0, 20) };
+    return { lost, duplicated, reordered, findings: findings.slice(0, 20) };
   }
 }

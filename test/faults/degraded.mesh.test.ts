@@ -22,7 +22,7 @@ interface Test {
   diagnostic(text: string): void;
 }
 
-/** A sender with a peer in each of the conversations that it has; `exchange` sends and receives texts. */
+/** Two devices in a direct conversation. `exchange` sends texts from one to the other. */
 async function pairOf(t: Test, ana: Person, ben: Person) {
   const [a, b] = await Promise.all([ana.clientDevice(), ben.clientDevice()]);
   t.after(() => Promise.all([ana.closeDevices(), ben.closeDevices()]));
@@ -45,12 +45,12 @@ async function pairOf(t: Test, ana: Person, ben: Person) {
   };
 }
 
-/** Repeats a look at a metric until it holds; each look is a request. */
+/** Polls a metric until the condition holds for its value. */
 async function until(name: string, series: string, holds: (value: number) => boolean) {
   while (!holds(await mesh.metric(name, series)));
 }
 
-test("while auth hangs, its callers stop calling it, everything else goes on, and it serves at once afterwards", {
+test("while auth hangs, its callers stop calling it and all else works; when it answers, calls resume at once", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -89,7 +89,7 @@ test("while auth hangs, its callers stop calling it, everything else goes on, an
   await exchange(10);
 });
 
-test("while RabbitMQ is stuck, sends are stored and calls answered; deliveries follow", {
+test("while RabbitMQ hangs, sends are stored and calls are answered; deliveries follow afterwards", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana, ben] = await people(world, "ana", "ben");
@@ -114,7 +114,7 @@ test("while RabbitMQ is stuck, sends are stored and calls answered; deliveries f
     assert.equal(await mesh.metric(name, "lucky_outbox_failed_total"), 0);
 });
 
-test("while a database of the log is slow, the conversations of the others go on, and its own follow", {
+test("while a database of the log hangs, conversations in the others work, and its own resume afterwards", {
   timeout: TIMEOUT,
 }, async (t) => {
   const [ana] = await people(world, "ana");

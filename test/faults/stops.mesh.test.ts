@@ -27,7 +27,7 @@ async function untilPrinted(...parts: readonly string[]): Promise<void> {
   while (!lines.some((line) => parts.every((part) => line.includes(part)))) await printed.promise;
 }
 
-/** Sends SIGTERM to all processes at once; asserts that each stops in its bounds. */
+/** Sends SIGTERM to all processes at once; asserts that each exits with 0 in time. */
 async function assertStops(): Promise<void> {
   await Promise.all(mesh.processes.map((child) => child.kill("SIGTERM")));
   for (const child of mesh.processes)
@@ -46,7 +46,9 @@ function treeOf(pid: number): number[] {
   return [pid, ...below(pid)];
 }
 
-/** Stops the backends like a network that swallows everything; returns what lets them go on. */
+/**
+ * Pauses the backends, like a network that drops all packets. Returns a function that resumes them.
+ */
 async function freezeBackends(): Promise<() => void> {
   const client = new pg.Client({ connectionString: mesh.postgresUrl });
   await client.connect();
@@ -59,7 +61,7 @@ async function freezeBackends(): Promise<() => void> {
       try {
         process.kill(pid, name);
       } catch {
-        // A connection of PostgreSQL that has ended since.
+        // The process of a PostgreSQL connection may have ended.
       }
     }
   };
@@ -78,7 +80,7 @@ test("every process stops in time and exits with 0 while no backend answers", {
   }
 });
 
-test("without backends a start waits and is not ready, a signal ends it at once, and it goes on when they are back", {
+test("a start without backends waits and is not ready, ends at once by a signal, and resumes when they are back", {
   timeout: TIMEOUT,
 }, async () => {
   await Promise.all([postgres.stop(), redis.kill(), rabbit.kill()]);

@@ -54,7 +54,7 @@ async function publish(settings: unknown) {
 const stampOf = (file?: { readAtMs: bigint; refusedAtMs: bigint }) =>
   `${file?.readAtMs} ${file?.refusedAtMs}`;
 
-test("every process tells its settings and where they come from", {
+test("every process returns its settings and their sources", {
   timeout: TIMEOUT,
 }, async () => {
   const { processes } = await operations.getSettings({});

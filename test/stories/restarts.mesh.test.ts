@@ -88,7 +88,7 @@ test("instances that were down while a login ended refuse it after their restart
   await world.mesh.process("connect-1").kill("SIGKILL");
   await clientOf(world.url, AuthService, during.accessToken).logout({});
   const restarted = world.mesh.process("connect-1").restart();
-  // It waits for the lease of the process before it: it is healthy meanwhile, but has not started.
+  // It waits until the lease of its predecessor expires: it is healthy, but has not started.
   while ((await statusOf("connect-1", "/healthz")) !== 200) await setImmediate();
   assert.equal(await statusOf("connect-1", "/startz"), 503);
   assert.equal(await statusOf("connect-1", "/readyz"), 503);

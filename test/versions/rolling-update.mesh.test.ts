@@ -17,13 +17,13 @@ const TALK = /^\d+:\d+$/;
 const present = join(import.meta.dirname, "../..");
 const former = writeFormerVersion({ after });
 
-/** Two users who send each other messages all the time. */
+/** Two users who send each other messages without a pause. */
 class Talk {
   readonly #account = new Account();
   readonly #pair: readonly [ClientDevice, ClientDevice];
   #going = true;
   #rounds = 0;
-  #heard = Promise.withResolvers<void>();
+  #roundEnded = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
 
   constructor(pair: readonly [ClientDevice, ClientDevice]) {
@@ -42,7 +42,7 @@ class Talk {
   async round(): Promise<void> {
     const from = this.#rounds;
     // The round that is running may have begun before this call.
-    while (this.#rounds < from + 2) await Promise.race([this.#heard.promise, this.#running]);
+    while (this.#rounds < from + 2) await Promise.race([this.#roundEnded.promise, this.#running]);
   }
 
   /** Ends the talk; returns its account when everything has arrived. */
@@ -60,8 +60,8 @@ class Talk {
     while (this.#going) {
       await Promise.all([this.#send(ana, ben.userId), this.#send(ben, ana.userId)]);
       this.#rounds += 1;
-      this.#heard.resolve();
-      this.#heard = Promise.withResolvers();
+      this.#roundEnded.resolve();
+      this.#roundEnded = Promise.withResolvers();
     }
   }
 
@@ -121,7 +121,7 @@ async function update(t: Teardown, order: readonly string[]): Promise<void> {
   await Promise.all(devices.map(({ client }) => client.connect()));
   const talk = new Talk(devices as [ClientDevice, ClientDevice]);
   await talk.round();
-  // Expand first: the running processes of the former version live with the new tables.
+  // Expand first: the running processes of the former version work with the new tables.
   await migrateDatabase({ LUCKY_MIGRATE_POSTGRES_URL: mesh.postgresUrl, LUCKY_LOG_LEVEL: "warn" });
   await talk.round();
   for (const service of order) {
@@ -134,15 +134,15 @@ async function update(t: Teardown, order: readonly string[]): Promise<void> {
   assert.deepEqual(await talk.end(), {
     unanswered: 0,
     lost: 0,
-    doubled: 0,
-    disordered: 0,
+    duplicated: 0,
+    reordered: 0,
     findings: [],
   });
   await Promise.all(persons.map((person) => person.closeDevices()));
 }
 
 test(
-  "an update of auth and server first: present servers work with the former connect and gateway",
+  "when auth and server are updated first, they work with the former connect and gateway",
   {
     timeout: TIMEOUT,
   },
@@ -150,7 +150,7 @@ test(
 );
 
 test(
-  "an update of gateway and connect first: they work with the former server and auth",
+  "when gateway and connect are updated first, they work with the former server and auth",
   {
     timeout: TIMEOUT,
   },

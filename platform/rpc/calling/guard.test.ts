@@ -82,7 +82,7 @@ const reasonFor = (call: Promise<unknown>) =>
     (error: unknown) => ErrorReason[reasonOf(error)],
   );
 
-test("a service that is not there gets no more calls after five, until a probe is answered", async (t) => {
+test("after five failed calls, a service that is down gets no calls except probes", async (t) => {
   let calls = 0;
   const getJwks = () => {
     calls += 1;
@@ -102,7 +102,7 @@ test("a service that is not there gets no more calls after five, until a probe i
   assert.equal(calls, 1);
 });
 
-test("a service that hangs gets no more calls after three seconds, and all again once it answers", async (t) => {
+test("a service that hangs gets no calls after three seconds, until it answers", async (t) => {
   const waiting: (() => void)[] = [];
   const checkUsers = () =>
     new Promise<{ userIds: string[] }>((resolve) => {
@@ -127,7 +127,7 @@ test("a service that hangs gets no more calls after three seconds, and all again
   );
 });
 
-test("deadlines of users, however short, open no breaker", async (t) => {
+test("calls that users abort do not open the breaker", async (t) => {
   const { auth, session } = await setUp(t, [
     {
       auth: { getJwks: (_request, { signal }) => untilAborted(signal) },
@@ -141,7 +141,7 @@ test("deadlines of users, however short, open no breaker", async (t) => {
   assert.equal(await reasonFor(session.checkUsers({})), "answered");
 });
 
-test("an instance that says that it cannot serve loses reads to another one, and then all calls of users", async (t) => {
+test("reads that an impaired instance fails are retried on another one, which then gets all calls", async (t) => {
   let asked = 0;
   let impaired = true;
   const lost = () => {
@@ -167,7 +167,7 @@ test("an instance that says that it cannot serve loses reads to another one, and
   assert.deepEqual(answers.sort(), ["UNAVAILABLE", "answered"]);
 });
 
-test("retries end with the budget", async (t) => {
+test("a call is not retried when the retry budget is used up", async (t) => {
   const lost = () => {
     throw fail(ErrorReason.UNAVAILABLE, "the database cannot be reached");
   };
@@ -185,7 +185,7 @@ test("retries end with the budget", async (t) => {
   assert.ok((await shown('lucky_rpc_retries_total{upstream="auth",outcome="over-budget"}')) > 0);
 });
 
-test("calls of users are bounded, and calls of our own services do not need their places", async (t) => {
+test("calls of users in flight are bounded, and calls of our own services do not count", async (t) => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;

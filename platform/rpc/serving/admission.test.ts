@@ -215,7 +215,7 @@ test("new HTTP/2 connections of one address begin at a pace, those of others at 
   while (begun.size < 26) await new Promise(setImmediate);
 });
 
-test("the TLS handshakes of an address begin at a pace, and those of others are not delayed", async (t) => {
+test("TLS handshakes are throttled per address, and those of other addresses are not delayed", async (t) => {
   const clock = new ManualClock();
   const metrics = new Metrics();
   const maxima = { all: 1_000, address: 1_000, network: 1_000 };

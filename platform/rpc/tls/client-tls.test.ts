@@ -125,7 +125,7 @@ test("a handshake that is cut, and garbage after one, end only their own connect
   garbled.on("error", () => {});
   garbled.write("GET / HTTP/1.1\r\nHost: lucky\r\n\r\n");
   await once(garbled, "data");
-  // Past the encryption, into the connection below.
+  // Writes to the TCP connection, without encryption.
   writeSync((raw as unknown as { _handle: { fd: number } })._handle.fd, Buffer.alloc(64, 0x55));
   await closed(garbled);
 
@@ -152,7 +152,7 @@ test("a client without TLS is told to use it, and is counted", async (t) => {
   );
 });
 
-test("a handshake that is late is ended and counted, and its place is free again", async (t) => {
+test("a handshake that times out is closed and counted, and its slot is released", async (t) => {
   const clock = new ManualClock(Date.now());
   const { port, refusals } = await startSecure(t, { clock, all: 2 });
   const [silent, slow] = [await dial(port), await dial(port)];
@@ -170,7 +170,7 @@ test("a handshake that is late is ended and counted, and its place is free again
   socket.destroy();
 });
 
-test("the header of the PROXY protocol comes before TLS, and tells the client's address", async (t) => {
+test("the header of the PROXY protocol comes before TLS, and has the client's address", async (t) => {
   const { port, refusals, lines } = await startSecure(t, {
     trustedProxies: { networks: ["127.0.0.1"], proxyProtocol: true },
   });

@@ -17,7 +17,7 @@ function codeOf(rules: Partial<typeof OPEN>, hello: MessageInitShape<typeof Hell
   return code === undefined ? "admitted" : CloseCode[code];
 }
 
-test("rules for clients that are too old apply from their change on", () => {
+test("a change of the minimum client versions applies to the next Hello", () => {
   const rules = { ...OPEN, minClientVersions: ["acme-ios=1"] as readonly string[] };
   const check = createClientRules(rules);
   const hello = create(HelloSchema, { clientName: "acme-ios", clientVersion: "2" });

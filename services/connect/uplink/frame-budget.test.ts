@@ -124,7 +124,7 @@ test("a send of too many fields is refused with a result, and costs by them", as
   assert.equal((await device.closed).code, CloseCode.RATE_LIMITED);
 });
 
-test("live limits apply to sessions that open after the change, others to all at once", async () => {
+test("limits of frames apply to sessions that open after a change, other live limits apply at once", async () => {
   const before = await harness.device("9");
   const { framesBurst, framesPerSecond, maxSessions, maxSendsInFlight } = harness.config;
   Object.assign(harness.config, { framesBurst: 20, framesPerSecond: 5, maxSendsInFlight: 3 });
@@ -138,7 +138,7 @@ test("live limits apply to sessions that open after the change, others to all at
   );
   for (let n = 0; n < 40; n += 1) before.send({ case: "heartbeat", value: {} });
   await before.roundTrip();
-  // A frame that weighs more than a whole burst costs all of it.
+  // A frame that weighs more than a whole burst uses up the whole burst.
   acknowledge(after, 190);
   after.send({ case: "heartbeat", value: {} });
   assert.equal((await after.closed).code, CloseCode.RATE_LIMITED);

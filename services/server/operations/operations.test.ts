@@ -9,7 +9,7 @@ import { peersIn } from "../log/places.fixture.ts";
 import { accepted, Stand, say, toConversation, untilOutboxEmpty } from "../server.fixture.ts";
 
 const { logs: pools } = await startTestPostgres({ after }, { max: 12, logs: 3 });
-/** Attempts fail at once, and the first failure is the last. */
+/** A batch is given up after its first failed attempt. */
 const GIVES_UP = { outboxAttempts: 1, outboxMaxBackoffMs: 1_000 };
 
 /** Appends messages that the bus refuses until server gives their batches up. */
@@ -91,7 +91,7 @@ test("nothing is replayed without its audit entry", async (t) => {
   await untilOutboxEmpty(stand);
 });
 
-test("a trace says where an entry is between the log, the outbox, the news and the cursors", async (t) => {
+test("a trace shows the state of an entry in the log, the outbox, the news and the cursors", async (t) => {
   const stand = new Stand(t, pools);
   const one = await stand.server(GIVES_UP);
   const subscriber = await stand.instance("connect-0", ["u:7301"]);
@@ -152,7 +152,7 @@ test("a trace says where an entry is between the log, the outbox, the news and t
     await assert.rejects(operations.traceMessage(request), (error) => reasonOf(error) === reason);
 });
 
-test("the trace of a group's entry counts the members who may see it, and asks for its channel", async (t) => {
+test("the trace of a group's entry counts the members who may see it, and queries the group's channel", async (t) => {
   const stand = new Stand(t, pools);
   const one = await stand.server();
   const { group } = await one.groups("7400").createGroup({ name: "g", userIds: ["7401"] });
