@@ -269,7 +269,7 @@ export declare type TraceMessageResponse = Message<"lucky.operations.v1.TraceMes
   readCount: number;
 
   /**
-   * At most 200 of these members, those first who have acknowledged least. Lucky stores no time of an
+   * At most 200 of these members, ordered by delivered_sequence. Lucky stores no time of an
    * acknowledgement.
    *
    * @generated from field: repeated lucky.operations.v1.MemberCursors members = 6;
@@ -438,7 +438,7 @@ export declare type MemberCursors = Message<"lucky.operations.v1.MemberCursors">
 export declare const MemberCursorsSchema: GenMessage<MemberCursors>;
 
 /**
- * What a connect instance holds of the deliveries of an entry.
+ * The deliveries of an entry in one connect instance.
  *
  * @generated from message lucky.operations.v1.InstanceDeliveries
  */
@@ -465,7 +465,7 @@ export declare type InstanceDeliveries = Message<"lucky.operations.v1.InstanceDe
   sessionCount: number;
 
   /**
-   * At most 100 of these sessions, those first that have not acknowledged the entry.
+   * At most 100 of these sessions, unacknowledged ones first.
    *
    * @generated from field: repeated lucky.operations.v1.SessionDelivery sessions = 4;
    */
@@ -622,7 +622,8 @@ export declare type FailedBatch = Message<"lucky.operations.v1.FailedBatch"> & {
   createdAtMs: bigint;
 
   /**
-   * When it was given up, milliseconds since the Unix epoch; 0: not known, by an earlier version.
+   * When it was given up, milliseconds since the Unix epoch; 0: unknown, given up by an
+   * earlier version.
    *
    * @generated from field: int64 failed_at_ms = 4;
    */
@@ -636,7 +637,8 @@ export declare type FailedBatch = Message<"lucky.operations.v1.FailedBatch"> & {
   attempts: number;
 
   /**
-   * Why the last attempt failed, for people, at most 512 bytes; empty: not known, by an earlier version.
+   * Why the last attempt failed, for people, at most 512 bytes; empty: unknown, given up by
+   * an earlier version.
    *
    * @generated from field: string failure = 6;
    */
@@ -738,7 +740,7 @@ export declare const ReplayFailedBatchesRequestSchema: GenMessage<ReplayFailedBa
  */
 export declare type ReplayFailedBatchesResponse = Message<"lucky.operations.v1.ReplayFailedBatchesResponse"> & {
   /**
-   * Number of batches that are published again.
+   * Number of batches reset for publication.
    *
    * @generated from field: int32 replayed = 1;
    */
@@ -881,7 +883,7 @@ export enum SettingSource {
   UNSPECIFIED = 0,
 
   /**
-   * Nobody set it.
+   * The default: no source sets it.
    *
    * @generated from enum value: SETTING_SOURCE_DEFAULT = 1;
    */
@@ -950,7 +952,7 @@ export enum PublicationState {
   CONFIRMED_RECENTLY = 3,
 
   /**
-   * Confirmed by the bus some minutes ago or earlier. The time is not known any more.
+   * Confirmed by the bus some minutes ago or earlier. The time is no longer known.
    *
    * @generated from enum value: PUBLICATION_STATE_CONFIRMED = 4;
    */
@@ -977,7 +979,7 @@ export enum DeliveryState {
 
   /**
    * The session holds nothing about the conversation: nothing was delivered to it since it opened, or it
-   * does not know any more.
+   * no longer knows.
    *
    * @generated from enum value: DELIVERY_STATE_UNKNOWN = 1;
    */
@@ -1018,7 +1020,7 @@ export enum DeliveryState {
 export declare const DeliveryStateSchema: GenEnum<DeliveryState>;
 
 /**
- * Answers questions about the processes of an installation and about the way of its messages.
+ * Shows the state of an installation's processes and of the delivery of its messages.
  *
  * @generated from service lucky.operations.v1.OperationsService
  */
@@ -1036,10 +1038,9 @@ export declare const OperationsService: GenService<{
     output: typeof GetSettingsResponseSchema;
   },
   /**
-   * Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
-   * cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
-   * for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
-   * seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+   * Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
+   * cursors, and the state of its deliveries in connect. The answer has only stored and current data,
+   * because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
    * after the last one, or with UNAVAILABLE.
    *
    * @generated from rpc lucky.operations.v1.OperationsService.TraceMessage
@@ -1062,7 +1063,7 @@ export declare const OperationsService: GenService<{
     output: typeof ListFailedBatchesResponseSchema;
   },
   /**
-   * Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+   * Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
    * no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
    * with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
    * the batches may be replayed.
@@ -1075,7 +1076,7 @@ export declare const OperationsService: GenService<{
     output: typeof ReplayFailedBatchesResponseSchema;
   },
   /**
-   * Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+   * Returns the dead letters of the bus, newest first: envelopes that an instance refused, or
    * that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
    * keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
    * listed.

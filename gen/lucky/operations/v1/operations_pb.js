@@ -205,7 +205,7 @@ export const DeliveryState = /*@__PURE__*/
   tsEnum(DeliveryStateSchema);
 
 /**
- * Answers questions about the processes of an installation and about the way of its messages.
+ * Shows the state of an installation's processes and of the delivery of its messages.
  *
  * @generated from service lucky.operations.v1.OperationsService
  */

@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/operations/v1/process.proto (package lucky.internal.operations.v1, syntax proto3)
 /* eslint-disable */
 
-// server → every process: questions of operators.
+// server → every process: operators' calls.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -120,8 +120,7 @@ export declare const ProcessService: GenService<{
     output: typeof DescribeSettingsResponseSchema;
   },
   /**
-   * Returns what the process holds of the deliveries of an entry; nothing when it has no sessions of
-   * devices.
+   * Returns the state of an entry's deliveries in this process; empty without sessions of devices.
    *
    * @generated from rpc lucky.internal.operations.v1.ProcessService.DescribeDeliveries
    */

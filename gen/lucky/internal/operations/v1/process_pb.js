@@ -2,7 +2,7 @@
 // @generated from file lucky/internal/operations/v1/process.proto (package lucky.internal.operations.v1, syntax proto3)
 /* eslint-disable */
 
-// server → every process: questions of operators.
+// server → every process: operators' calls.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../../buf/validate/validate_pb.js";
