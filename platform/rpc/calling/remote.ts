@@ -108,12 +108,13 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       let cause: unknown;
       let refusal: ConnectError | undefined;
       for (const instance of await guard.candidates(values?.get(routeKey))) {
-        const refused = guard.refusalOf(instance, true);
+        // A stream lives long, and its method bounds the streams: it takes no place of short calls.
+        const refused = guard.refusalOf(instance, false);
         if (refused !== undefined) {
           refusal = refused;
           continue;
         }
-        const release = hold(instance, true);
+        const release = hold(instance, false);
         const call = { instance, method, signal };
         try {
           const { grpc } = instance;
