@@ -54,17 +54,23 @@ export async function whenReachable<T>(
   { clock, log, isAway, stopping }: ReachOptions,
 ): Promise<T> {
   const beganMs = clock.elapsed();
-  for (let attempt = 0; ; attempt++) {
-    stopping?.throwIfAborted();
-    try {
-      const result = await step();
-      if (attempt > 0)
-        log.info({ event: "waited", backend, ms: Math.round(clock.elapsed() - beganMs) });
-      return result;
-    } catch (err) {
-      if (stopping === undefined || !isAway(err)) throw err;
-      if (attempt === 0) log.warn({ event: "waiting", backend, err });
+  // The timers of the clock do not keep a process alive that does not listen yet.
+  const alive = setInterval(() => {}, LONGEST_BACKOFF_MS);
+  try {
+    for (let attempt = 0; ; attempt++) {
+      stopping?.throwIfAborted();
+      try {
+        const result = await step();
+        if (attempt > 0)
+          log.info({ event: "waited", backend, ms: Math.round(clock.elapsed() - beganMs) });
+        return result;
+      } catch (err) {
+        if (stopping === undefined || !isAway(err)) throw err;
+        if (attempt === 0) log.warn({ event: "waiting", backend, err });
+      }
+      await pause(clock, Math.min(FIRST_BACKOFF_MS * 2 ** attempt, LONGEST_BACKOFF_MS), stopping);
     }
-    await pause(clock, Math.min(FIRST_BACKOFF_MS * 2 ** attempt, LONGEST_BACKOFF_MS), stopping);
+  } finally {
+    clearInterval(alive);
   }
 }
