@@ -7,6 +7,7 @@ import { realpathSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { promote } from "#platform/backup/promote.ts";
 import { assignBuckets } from "#platform/buckets/assign.ts";
+import { systemClock } from "#platform/clock.ts";
 import { loadConfig } from "#platform/config/load-config.ts";
 import {
   logAddresses,
@@ -17,7 +18,9 @@ import {
 import { createLog } from "#platform/log.ts";
 import { type DatabaseAddress, migrate } from "#platform/postgres/migrate.ts";
 import { grantRoles } from "#platform/postgres/roles.ts";
+import { isAwayAtStart } from "#platform/postgres/unavailable.ts";
 import { messageOf } from "#platform/process/process.ts";
+import { whenReachable } from "#platform/waiting.ts";
 import { authConfig } from "./auth/config.ts";
 import { ownerAddresses } from "./owner-addresses.ts";
 import type { Environment } from "./runtime.ts";
@@ -46,6 +49,7 @@ npm run migrate -- promote       the same, and then puts a database into operati
 npm run migrate -- promote <n>   the same for the n-th database of LUCKY_POSTGRES_LOG_URLS; without a
                                  number, for all of them; --damaged accepts a log with missing
                                  entries
+npm run migrate -- --wait        waits for databases that are away, instead of failing
 npm run migrate -- --help        prints this help
 
 docs/administration.md, sections "Roles of the database" and "Backup", describes them.`;
@@ -87,20 +91,32 @@ export async function migrateDatabase(env: Environment): Promise<readonly Databa
   return logs;
 }
 
+/** A signal ends the process, and with it the wait. */
+function waits() {
+  const log = createLog({ service: "migrate", instanceId: "migrate", level: "info" });
+  const stopping = new AbortController().signal;
+  return { clock: systemClock, log, stopping, isAway: isAwayAtStart };
+}
+
 /** Runs the arguments of `npm run migrate`; returns the report. Rejects with an error for operators. */
 export async function runMigrate(args: string[], env: Environment): Promise<string> {
   const { values, positionals } = parseArgs({
     args,
     strict: false,
-    options: { help: { type: "boolean", short: "h" }, damaged: { type: "boolean" } },
+    options: {
+      help: { type: "boolean", short: "h" },
+      damaged: { type: "boolean" },
+      wait: { type: "boolean" },
+    },
   });
-  const { help, damaged, ...unknown } = values;
+  const { help, damaged, wait, ...unknown } = values;
   if (help) return HELP;
   const [command, number, ...others] = [...positionals, ...Object.keys(unknown)];
   const isKnown = command === "promote" || (command === undefined && damaged === undefined);
   if (others.length > 0 || !isKnown || !/^([1-9]\d?)?$/.test(number ?? ""))
     throw new Error(`npm run migrate does not know these arguments: ${args.join(" ")}\n\n${HELP}`);
-  const logs = await migrateDatabase(env);
+  const apply = () => migrateDatabase(env);
+  const logs = await (wait ? whenReachable("databases", apply, waits()) : apply());
   const title = logs.length === 1 ? "The database is migrated." : "The databases are migrated.";
   if (command === undefined) return title;
   const restored = number === undefined ? logs : logs.slice(Number(number) - 1, Number(number));

@@ -1,10 +1,13 @@
 -- Up Migration
 
+-- As in 0015, for a database that has that migration already.
+SET LOCAL lock_timeout = '2s';
+
 -- Why and when server gave up a batch of the outbox, for operators. Null while it has not, and for
 -- batches that an earlier version gave up.
 ALTER TABLE im.outbox ADD COLUMN failure text, ADD COLUMN failed_at_ms bigint;
 
--- What the bus moved to its dead letters, without any content: one row per envelope. It had entries of
+-- Dead letters of the bus, without any content: one row per envelope. It had entries of
 -- conversation_ids[i] from first_sequences[i] to last_sequences[i]. Server deletes all but the last rows.
 CREATE TABLE im.dead_letter (
   dead_letter_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
