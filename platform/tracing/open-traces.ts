@@ -1,5 +1,4 @@
 import type { Clock } from "#platform/clock.ts";
-import { ConfigError, environmentName } from "#platform/config/config.ts";
 import type { PlatformConfig } from "#platform/config/settings.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
@@ -17,16 +16,16 @@ export interface OpenTracesOptions {
 
 /**
  * Opens the traces of a process, which the caller closes. Undefined without a collector: then
- * OpenTelemetry's SDK is not even loaded. Throws a ConfigError.
+ * OpenTelemetry's SDK is not even loaded.
  */
 export async function openTraces(options: OpenTracesOptions): Promise<Traces | undefined> {
   const { platform, ...shared } = options;
   const { otlpUrl: url } = platform;
   if (url === "") {
-    if (platform.traceOneIn === 0 && platform.traceClientsPerSecond === 0) return undefined;
-    throw new ConfigError([
-      `${environmentName("", "otlpUrl")} is missing: traces need a collector`,
-    ]);
+    // Not an error: both rates are live, and a change of them must not break the next start.
+    if (platform.traceOneIn > 0 || platform.traceClientsPerSecond > 0)
+      options.log.warn({ event: "traces_without_collector", missing: "LUCKY_OTLP_URL" });
+    return undefined;
   }
   const { openOtlpSpans } = await import("./otlp-spans.ts");
   return new Traces({
