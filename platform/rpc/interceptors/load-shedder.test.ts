@@ -38,7 +38,7 @@ function setUp() {
   return { clock, metrics, lines, shedder, shed };
 }
 
-test("while a queue waits, searches are shed first, then reads, then changes, and never internal calls", async () => {
+test("while a queue waits, searches are shed first, then reads, then changes, and never logins or internal calls", async () => {
   const { clock, metrics, lines, shedder, shed } = setUp();
   let waitMs = 150;
   shedder.watch("database", () => waitMs);
@@ -48,7 +48,7 @@ test("while a queue waits, searches are shed first, then reads, then changes, an
   clock.advance(500);
   assert.deepEqual(shed(), ["search", "read"]);
   clock.advance(500);
-  assert.deepEqual(shed(), ["search", "read", "write", "send", "login"]);
+  assert.deepEqual(shed(), ["search", "read", "write", "send"]);
   clock.advance(5_000);
   const text = await metrics.text();
   assert.match(text, /^lucky_shed_level 3$/m);
@@ -56,7 +56,7 @@ test("while a queue waits, searches are shed first, then reads, then changes, an
   assert.match(text, /^lucky_queue_wait_seconds\{queue="database"\} 0.15$/m);
   waitMs = 80;
   clock.advance(500);
-  assert.equal(shed().length, 5, "neither overloaded nor free");
+  assert.equal(shed().length, 4, "neither overloaded nor free");
   waitMs = 0;
   clock.advance(1_500);
   assert.deepEqual(shed(), []);
