@@ -72,7 +72,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
   return {
     async take(budget, key, points = 1) {
       const { name, points: max, windowMs } = budget;
-      const id = `${max}:${windowMs}:${key}`;
+      const id = `${windowMs}:${key}`;
       const held = windows.of(name);
       let window = held.get(id);
       if (points === 0 && !window) return { allowed: true };

@@ -43,12 +43,14 @@ export function createRedisLimiter({ url, log, metrics }: RedisLimiterOptions): 
 
   const counters = new Map<string, RateLimiterRedis>();
   const counterOf = ({ name, points, windowMs }: Budget): RateLimiterRedis => {
-    const keyPrefix = `${LIMITS}${name}:${points}:${windowMs}`;
-    let counter = counters.get(keyPrefix);
+    // The key has no points: a changed budget continues the window.
+    const keyPrefix = `${LIMITS}${name}:${windowMs}`;
+    const id = `${keyPrefix}:${points}`;
+    let counter = counters.get(id);
     if (!counter) {
       const duration = Math.ceil(windowMs / 1000);
       counter = new RateLimiterRedis({ storeClient: redis, keyPrefix, points, duration });
-      counters.set(keyPrefix, counter);
+      counters.set(id, counter);
     }
     return counter;
   };
