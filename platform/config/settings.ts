@@ -102,6 +102,7 @@ export const platformConfig = defineConfig("", {
   }),
   otlpUrl: setting.text({
     default: "",
+    secret: true,
     form: OTLP_URL,
     doc: "URL of the collector that receives traces by OTLP over HTTP; /v1/traces is added. Empty: no traces, and OpenTelemetry's SDK is not loaded. OTEL_EXPORTER_OTLP_HEADERS and the other standard variables of the exporter, except for the endpoint, apply too. While it is set, /metrics has the format of OpenMetrics, with exemplars.",
   }),

@@ -8,6 +8,7 @@ export const smsSettings = {
   }),
   smsUrl: setting.text({
     default: "",
+    secret: true,
     doc: "URL that the http sender posts messages to. The http sender needs it.",
   }),
   smsSecret: setting.text({
