@@ -1,6 +1,9 @@
 import type { ServiceImpl } from "@connectrpc/connect";
+import { AuditAction } from "#gen/lucky/admin/v1/admin_pb.js";
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import type { Clock } from "#platform/clock.ts";
+import { fail } from "#platform/errors.ts";
 import type { AccountChanges } from "./accounts/account-changes.ts";
 import type { Accounts } from "./accounts/accounts.ts";
 import type { AuditedChanges } from "./admin/audited-changes.ts";
@@ -66,6 +69,8 @@ export function createSession({
       };
     },
     async recordAudit({ actorId, action, detail, reason, peerAddress }) {
+      if (action !== AuditAction.BATCHES_REPLAYED)
+        throw fail(ErrorReason.PERMISSION_DENIED, "auth records this action itself");
       await changes.record({ actorId, action, reason, address: peerAddress }, detail);
       return {};
     },
