@@ -16,6 +16,8 @@ export const TICK_MS = 500;
 /** Time for which the breaker is open, ms: at first, and after a failed probe. */
 const MIN_OPEN_MS = 500;
 const MAX_OPEN_MS = 1_000;
+/** Time without a call after which an open breaker closes, ms; then one failure opens it. */
+const FORGET_MS = 30_000;
 /** Interval of the probes of a half-open breaker, ms: a probe may wait long for its time-out. */
 const PROBE_MS = 1_000;
 
@@ -103,6 +105,10 @@ export function createBreaker(options: {
       inFlight -= 1;
     },
     tick() {
+      if (state !== "closed" && inFlight === 0 && clock.elapsed() - untilMs > FORGET_MS) {
+        failures = FAILURES - 1;
+        become("closed");
+      }
       if (state !== "closed" || inFlight === 0) {
         silentTicks = 0;
         return;
