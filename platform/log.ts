@@ -80,6 +80,9 @@ export function levelSetter(log: Log): (level: string) => void {
 
 const WARN = pino.levels.values.warn!;
 
+/** Events that are always written: their number has other bounds, and each names another login. */
+const UNBOUNDED = new Set(["lines_suppressed", "refresh_token_reused"]);
+
 interface Repeated {
   readonly log: Logger;
   readonly severity: number;
@@ -104,10 +107,11 @@ function repetitionBound(
   return (log, line, severity) => {
     const { event, ...fields } = (line ?? {}) as Record<string, unknown>;
     // Lines without an event are texts, such as those of a library: they have no kind.
-    if (typeof event !== "string" || event === "lines_suppressed") return true;
+    if (typeof event !== "string" || UNBOUNDED.has(event)) return true;
     const kind: Record<string, unknown> = { event };
     for (const name of KIND_FIELDS) if (typeof fields[name] === "string") kind[name] = fields[name];
-    const key = kinds.size < MAX_KINDS ? JSON.stringify(kind) : "";
+    const text = JSON.stringify(kind);
+    const key = kinds.has(text) || kinds.size < MAX_KINDS ? text : "";
     let repeated = kinds.get(key);
     if (repeated === undefined) {
       if (kinds.size === 0) clock.after(WINDOW_MS, endWindow);
