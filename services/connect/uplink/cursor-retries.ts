@@ -14,9 +14,9 @@ export interface CursorRetriesOptions<T> {
 
 /** Back-off before the first retry of an item, ms; each further one is twice as long, to the maximum. */
 const FIRST_BACKOFF_MS = 2_000;
-const MAX_BACKOFF_MS = 60_000;
+const MAX_BACKOFF_MS = 15_000;
 /** Retries of an item: they cover an outage of a database of about a minute and a half. */
-const RETRIES = 6;
+const RETRIES = 10;
 /** Minimum time between two log lines about waiting items, ms. */
 const LOG_INTERVAL_MS = 10_000;
 
