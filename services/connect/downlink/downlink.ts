@@ -11,7 +11,12 @@ import { deliverFrames, syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
 import type { Sessions } from "../socket/sessions.ts";
 import type { SocketServer } from "../socket/socket-server.ts";
-import { advanceWatermark, type Channel, type Channels } from "../subscriptions/channels.ts";
+import {
+  advanceWatermark,
+  type Channel,
+  type Channels,
+  mayHear,
+} from "../subscriptions/channels.ts";
 import type { Memberships } from "../subscriptions/memberships.ts";
 import type { Redelivery } from "./redelivery.ts";
 
@@ -107,7 +112,7 @@ export class Downlink {
     const changesMembers = memberships.length > 0;
     for (const [channel, list] of byChannel) {
       const late = this.#advance(channel, list, changesMembers);
-      if (late) this.#requireSync(channel, late);
+      if (late) this.#deliverLate(channel, late);
       const timely = late ? list.filter((one) => !late.includes(one)) : list;
       if (timely.length > 0) this.#deliver(channel, timely);
     }
@@ -143,16 +148,27 @@ export class Downlink {
     return late;
   }
 
-  /** Makes the sessions of a channel sync entries: server knows what each of them may see. */
-  #requireSync(channel: Channel, deliveries: readonly Delivery[]): void {
+  /**
+   * Delivers late entries to the sessions of a group that may see all of them. The others sync: server
+   * knows the range of each member.
+   */
+  #deliverLate(channel: Channel, deliveries: readonly Delivery[]): void {
     const nowMs = this.#options.clock.elapsed();
+    const isGroup = channel.name.startsWith("g:");
     for (const delivery of deliveries) {
-      const { conversationId, last } = delivery;
-      const frame = syncRequiredFrame(conversationId, last);
+      const { conversationId, last, entries } = delivery;
+      const first = firstOf(delivery);
+      const required = [syncRequiredFrame(conversationId, last)];
+      const frames = deliverFrames(entries);
       for (const session of channel.sessions) {
-        if (session.sendOptional(frame, nowMs)) continue;
+        const hears = isGroup && mayHear(channel, session, first);
+        const sent = (hears ? frames : required).every((frame) =>
+          session.sendOptional(frame, nowMs),
+        );
+        if (sent && hears) this.#delivered.add(entries.length);
+        if (sent) continue;
         if (session.cursors.inGroup(conversationId)) session.missedGroupEntries = true;
-        else session.cursors.missed(conversationId, firstOf(delivery));
+        else session.cursors.missed(conversationId, first);
       }
     }
   }

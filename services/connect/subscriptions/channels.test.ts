@@ -46,7 +46,12 @@ test("a join that was in flight when the registry lost the instance is retried",
 });
 
 test("a watermark stores the last sequence that other sessions sent", () => {
-  const channel: Channel = { name: "g:1", sessions: new SmallSet(), newestFirst: 0 };
+  const channel: Channel = {
+    name: "g:1",
+    sessions: new SmallSet(),
+    newestFirst: 0,
+    commonFirst: 0,
+  };
   const deliver = (last: number, ...origins: string[]) =>
     advanceWatermark(channel, { conversationId: "1", last, origins, limit: 2 });
   const watermark = deliver(5, "", "ana", "ana");

@@ -25,11 +25,12 @@ export interface Channel {
   readonly sessions: SmallSet<Session>;
   /** The sessions that declined optional frames. Absent for none, which is usual. */
   declining?: Set<Session>;
-  /**
-   * For a group: the highest first sequence that a session may see, of all its sessions so far.
-   * Deliveries that begin before it are not for every session.
-   */
+  /** For a group: the highest first sequence that a session may see, of all its sessions so far. */
   newestFirst: number;
+  /** The same without the newcomers. */
+  commonFirst: number;
+  /** The sessions that joined last, with the first sequence that each may see, in a large channel. */
+  newcomers?: Map<Session, number>;
   /** By conversation. Absent until the first delivery: most channels are idle. */
   watermarks?: Map<string, Watermark>;
 }
@@ -64,6 +65,32 @@ export function advanceWatermark(
     watermark.last = sequence;
   }
   return watermark;
+}
+
+/** A channel with fewer sessions keeps no newcomers: all of its sessions sync late entries. */
+const LARGE_CHANNEL = 16;
+const MAX_NEWCOMERS = 64;
+
+/** Records the first sequence of a group that a session of its channel may see. */
+export function restrict(channel: Channel, session: Session, first: number): void {
+  channel.newestFirst = Math.max(channel.newestFirst, first);
+  if (channel.sessions.size < LARGE_CHANNEL) {
+    channel.commonFirst = Math.max(channel.commonFirst, first);
+    return;
+  }
+  if (first <= channel.commonFirst) return;
+  channel.newcomers ??= new Map();
+  const { newcomers } = channel;
+  newcomers.set(session, Math.max(first, newcomers.get(session) ?? 0));
+  if (newcomers.size <= MAX_NEWCOMERS) return;
+  const [[oldest, oldestFirst]] = newcomers as Iterable<[Session, number]> as [[Session, number]];
+  newcomers.delete(oldest);
+  channel.commonFirst = Math.max(channel.commonFirst, oldestFirst);
+}
+
+/** Whether a session of a group's channel may see all entries from this sequence on. */
+export function mayHear(channel: Channel, session: Session, first: number): boolean {
+  return first >= Math.max(channel.commonFirst, channel.newcomers?.get(session) ?? 0);
 }
 
 /** The last delivered sequence that a session other than this one sent. */
@@ -129,7 +156,7 @@ export class Channels {
   subscribe(session: Session, name: string): Channel {
     let channel = this.#channels.get(name);
     if (!channel) {
-      channel = { name, sessions: new SmallSet(), newestFirst: 0 };
+      channel = { name, sessions: new SmallSet(), newestFirst: 0, commonFirst: 0 };
       this.#channels.set(name, channel);
     }
     channel.sessions.add(session);
@@ -145,6 +172,7 @@ export class Channels {
   unsubscribe(session: Session, name: string): void {
     const channel = this.#channels.get(name);
     channel?.declining?.delete(session);
+    channel?.newcomers?.delete(session);
     if (!channel?.sessions.delete(session) || channel.sessions.size > 0) return;
     stopChecks(channel);
     this.#channels.delete(name);

@@ -126,6 +126,34 @@ test("entries that are published after a member joined are synced, not pushed", 
   for (const device of [ben, cai]) assert.deepEqual(await heard(device), ["m2"]);
 });
 
+test("in a large group, late entries are pushed to all but the newcomers", async (t) => {
+  const harness = await startConnectHarness(t);
+  const { ingress } = harness;
+  const users = Array.from({ length: 17 }, (_, at) => String(at + 1));
+  for (const userId of users) await ingress.member(GROUP_ID, userId, true);
+  const devices = await Promise.all(users.map((userId) => harness.device(userId)));
+  const newcomer = await harness.device("30");
+  const [ana] = devices as [RawDevice];
+  ingress.dropPublishes = true;
+  const content = { kind: { case: "text", value: { text: "m1" } } };
+  const target = { case: "conversationId", value: GROUP_ID };
+  ana.send({ case: "send", value: { target, clientMessageId: "m1", content } });
+  await ana.next("sendResults");
+  ingress.dropPublishes = false;
+  await ingress.member(GROUP_ID, "30", true);
+  await lookedUp(harness, newcomer, users.length + 2);
+  const channels = [`g:${GROUP_ID}`];
+  const entries = ingress.entries.get(GROUP_ID)!;
+  const delivery = { channels, conversationId: GROUP_ID, lastSequence: 1n, entries };
+  await ingress.publish(channels, { deliveries: [delivery] });
+  assert.equal((await newcomer.next("syncRequired")).lastSequence, 1n);
+  assert.deepEqual(await heard(newcomer), []);
+  for (const device of devices) {
+    assert.deepEqual(await heard(device), ["m1"]);
+    assert.equal(device.seen("syncRequired").length, 0);
+  }
+});
+
 test("a change of members that is published after the user rejoined is synced, not pushed", async (t) => {
   const harness = await startConnectHarness(t);
   const { ingress } = harness;

@@ -12,7 +12,7 @@ import type { Log } from "#platform/log.ts";
 import { maxItems } from "#platform/validation/constraints.ts";
 import { syncRequiredFrame } from "../socket/frames.ts";
 import type { Session } from "../socket/session.ts";
-import type { Channels } from "./channels.ts";
+import { type Channels, restrict } from "./channels.ts";
 import { type CheckResult, Rechecks } from "./rechecks.ts";
 
 export interface MembershipsOptions {
@@ -208,7 +208,7 @@ export class Memberships {
     const { channels } = this.#options;
     const channel = isNew ? channels.subscribe(session, name) : channels.get(name);
     if (!channel) return;
-    channel.newestFirst = Math.max(channel.newestFirst, first);
+    restrict(channel, session, first);
     if (!isNew) return;
     const last = channel.watermarks?.get(groupId)?.last;
     session.cursors.joinGroup(groupId, last);
