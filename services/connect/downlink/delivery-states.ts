@@ -20,22 +20,28 @@ export function deliveryStates(
   entry: AskedEntry,
 ): InstanceDeliveries {
   const names = [groupChannel(entry.conversationId), ...entry.userIds.map(userChannel)];
-  const found = new Map<Session, SessionDelivery>();
+  const hearing = new Map<Session, Channel>();
   for (const name of names) {
     const channel = channels.get(name);
-    for (const session of channel?.sessions ?? []) {
-      if (session.isOpen) found.set(session, deliveryTo(session, channel!, entry));
-    }
+    for (const session of channel?.sessions ?? [])
+      if (session.isOpen) hearing.set(session, channel!);
   }
-  const sessions = [...found.values()].sort((one, other) => rank(one) - rank(other));
+  // A large group has tens of thousands of sessions: only those of the answer get a message.
+  const chosen: [Session, Channel][] = [];
+  for (const isAcknowledged of [false, true])
+    for (const [session, channel] of hearing) {
+      if (chosen.length === MAX_SESSIONS) break;
+      const watermark = channel.watermarks?.get(entry.conversationId);
+      const state = stateOf(session, watermark, entry);
+      if ((state === DeliveryState.ACKNOWLEDGED) === isAcknowledged)
+        chosen.push([session, channel]);
+    }
   return create(InstanceDeliveriesSchema, {
     instanceId,
-    sessionCount: sessions.length,
-    sessions: sessions.slice(0, MAX_SESSIONS),
+    sessionCount: hearing.size,
+    sessions: chosen.map(([session, channel]) => deliveryTo(session, channel, entry)),
   });
 }
-
-const rank = ({ state }: SessionDelivery) => (state === DeliveryState.ACKNOWLEDGED ? 1 : 0);
 
 function deliveryTo(session: Session, channel: Channel, entry: AskedEntry): SessionDelivery {
   const { conversationId } = entry;
