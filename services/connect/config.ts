@@ -75,7 +75,7 @@ export const connectConfig = defineConfig("connect", {
     live: true,
     default: 8_000,
     min: 0,
-    max: 600_000,
+    max: 10_000,
     unit: "ms",
     doc: "Time-out for sessions to reconnect elsewhere when the instance stops; then the remaining sessions are closed. Keep it below the stop time-out of the process manager; all parts of a stopping process have 12 s together.",
   }),

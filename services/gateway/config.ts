@@ -63,7 +63,7 @@ export const gatewayConfig = defineConfig("gateway", {
     live: true,
     default: 10_000,
     min: 0,
-    max: 600_000,
+    max: 10_000,
     unit: "ms",
     doc: "Time-out for WebSockets to end when the gateway stops; the remaining ones are cut. Keep it above LUCKY_CONNECT_DRAIN_MS, so that sessions end with their close code when all processes stop together, and below the stop time-out of the process manager; all parts of a stopping process have 12 s together.",
   }),

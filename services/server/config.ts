@@ -51,7 +51,7 @@ export const serverConfig = defineConfig("server", {
     live: true,
     default: 8_000,
     min: 0,
-    max: 600_000,
+    max: 10_000,
     unit: "ms",
     doc: "Time-out for accepted work to finish when the instance stops. Keep it below the stop time-out of the process manager; all parts of a stopping process have 12 s together.",
   }),
