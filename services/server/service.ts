@@ -156,9 +156,8 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     processes: d.processes,
     sessions: d.sessions,
     async replay(batchIds) {
-      const batches = await replay(batchIds);
-      void poll();
-      return batches;
+      // Also after a failure: other databases may have reset their batches.
+      return replay(batchIds).finally(() => void poll());
     },
   });
   const isReady = ({ answeredAtMs }: Database) => clock.elapsed() - answeredAtMs < READY_WINDOW_MS;
