@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """Answers questions about the processes of an installation and about the way of its messages.
+    """Shows the state of an installation's processes and of the delivery of its messages.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class OperationsServiceStub:
 
 
 class OperationsServiceServicer:
-    """Answers questions about the processes of an installation and about the way of its messages.
+    """Shows the state of an installation's processes and of the delivery of its messages.
     """
 
     def GetSettings(self, request, context):
@@ -76,10 +76,9 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TraceMessage(self, request, context):
-        """Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
-        cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
-        for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
-        seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+        """Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
+        cursors, and the state of its deliveries in connect. The answer has only stored and current data,
+        because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
         after the last one, or with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -96,7 +95,7 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplayFailedBatches(self, request, context):
-        """Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+        """Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
         no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
         with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
         the batches may be replayed.
@@ -106,7 +105,7 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+        """Returns the dead letters of the bus, newest first: envelopes that an instance refused, or
         that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
         keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
         listed.
@@ -152,7 +151,7 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """Answers questions about the processes of an installation and about the way of its messages.
+    """Shows the state of an installation's processes and of the delivery of its messages.
     """
 
     @staticmethod

@@ -30,7 +30,7 @@ type SettingSource int32
 const (
 	// Not set.
 	SettingSource_SETTING_SOURCE_UNSPECIFIED SettingSource = 0
-	// Nobody set it.
+	// The default: no source sets it.
 	SettingSource_SETTING_SOURCE_DEFAULT SettingSource = 1
 	// An environment variable, which overrides the file of settings.
 	SettingSource_SETTING_SOURCE_ENVIRONMENT SettingSource = 2
@@ -98,7 +98,7 @@ const (
 	PublicationState_PUBLICATION_STATE_FAILED PublicationState = 2
 	// Confirmed by the bus in the last few minutes, or given up and no longer among the failed batches.
 	PublicationState_PUBLICATION_STATE_CONFIRMED_RECENTLY PublicationState = 3
-	// Confirmed by the bus some minutes ago or earlier. The time is not known any more.
+	// Confirmed by the bus some minutes ago or earlier. The time is no longer known.
 	PublicationState_PUBLICATION_STATE_CONFIRMED PublicationState = 4
 )
 
@@ -154,7 +154,7 @@ const (
 	// Not set.
 	DeliveryState_DELIVERY_STATE_UNSPECIFIED DeliveryState = 0
 	// The session holds nothing about the conversation: nothing was delivered to it since it opened, or it
-	// does not know any more.
+	// no longer knows.
 	DeliveryState_DELIVERY_STATE_UNKNOWN DeliveryState = 1
 	// Sent to the socket; the device has not acknowledged it.
 	DeliveryState_DELIVERY_STATE_SENT DeliveryState = 2
@@ -622,7 +622,7 @@ type TraceMessageResponse struct {
 	DeliveredCount int32 `protobuf:"varint,4,opt,name=delivered_count,json=deliveredCount,proto3" json:"delivered_count,omitempty"`
 	// Those whose read cursor has reached it.
 	ReadCount int32 `protobuf:"varint,5,opt,name=read_count,json=readCount,proto3" json:"read_count,omitempty"`
-	// At most 200 of these members, those first who have acknowledged least. Lucky stores no time of an
+	// At most 200 of these members, ordered by delivered_sequence. Lucky stores no time of an
 	// acknowledgement.
 	Members []*MemberCursors `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
 	// The connect instances, ordered by id.
@@ -959,7 +959,7 @@ func (x *MemberCursors) GetReadSequence() int64 {
 	return 0
 }
 
-// What a connect instance holds of the deliveries of an entry.
+// The deliveries of an entry in one connect instance.
 type InstanceDeliveries struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the instance.
@@ -968,7 +968,7 @@ type InstanceDeliveries struct {
 	Failure string `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Sessions on it whose users may see the entry.
 	SessionCount int32 `protobuf:"varint,3,opt,name=session_count,json=sessionCount,proto3" json:"session_count,omitempty"`
-	// At most 100 of these sessions, those first that have not acknowledged the entry.
+	// At most 100 of these sessions, unacknowledged ones first.
 	Sessions      []*SessionDelivery `protobuf:"bytes,4,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1251,11 +1251,13 @@ type FailedBatch struct {
 	Database int32 `protobuf:"varint,2,opt,name=database,proto3" json:"database,omitempty"`
 	// When it was committed, milliseconds since the Unix epoch.
 	CreatedAtMs int64 `protobuf:"varint,3,opt,name=created_at_ms,json=createdAtMs,proto3" json:"created_at_ms,omitempty"`
-	// When it was given up, milliseconds since the Unix epoch; 0: not known, by an earlier version.
+	// When it was given up, milliseconds since the Unix epoch; 0: unknown, given up by an
+	// earlier version.
 	FailedAtMs int64 `protobuf:"varint,4,opt,name=failed_at_ms,json=failedAtMs,proto3" json:"failed_at_ms,omitempty"`
 	// Attempts to publish it.
 	Attempts int32 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// Why the last attempt failed, for people, at most 512 bytes; empty: not known, by an earlier version.
+	// Why the last attempt failed, for people, at most 512 bytes; empty: unknown, given up by
+	// an earlier version.
 	Failure string `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Number of its conversations.
 	ConversationCount int32 `protobuf:"varint,7,opt,name=conversation_count,json=conversationCount,proto3" json:"conversation_count,omitempty"`
@@ -1482,7 +1484,7 @@ func (x *ReplayFailedBatchesRequest) GetReason() string {
 // Response of ReplayFailedBatches.
 type ReplayFailedBatchesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Number of batches that are published again.
+	// Number of batches reset for publication.
 	Replayed      int32 `protobuf:"varint,1,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

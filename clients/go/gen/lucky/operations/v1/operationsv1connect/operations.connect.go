@@ -58,22 +58,21 @@ type OperationsServiceClient interface {
 	// process and waits at most 2 seconds for its answer; a process without an answer is listed with
 	// the reason. Secrets are hidden.
 	GetSettings(context.Context, *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error)
-	// Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
-	// cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
-	// for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
-	// seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+	// Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
+	// cursors, and the state of its deliveries in connect. The answer has only stored and current data,
+	// because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
 	// after the last one, or with UNAVAILABLE.
 	TraceMessage(context.Context, *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error)
 	// Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
 	// publish them, in ascending order of their ids. Their entries are in the log, and devices get them
 	// by sync. Pages of at most 200. Databases that cannot be reached are listed.
 	ListFailedBatches(context.Context, *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error)
-	// Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+	// Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
 	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
 	// with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
 	// the batches may be replayed.
 	ReplayFailedBatches(context.Context, *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error)
-	// Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+	// Returns the dead letters of the bus, newest first: envelopes that an instance refused, or
 	// that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
 	// keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
 	// listed.
@@ -165,22 +164,21 @@ type OperationsServiceHandler interface {
 	// process and waits at most 2 seconds for its answer; a process without an answer is listed with
 	// the reason. Secrets are hidden.
 	GetSettings(context.Context, *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error)
-	// Follows one entry of the log: when it was accepted, whether the bus has confirmed it, how far the
-	// cursors of the members are, and what connect instances hold of its deliveries. Nothing is recorded
-	// for this per message, so the answer has only what is stored or held at the moment. Waits at most 2
-	// seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
+	// Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
+	// cursors, and the state of its deliveries in connect. The answer has only stored and current data,
+	// because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
 	// after the last one, or with UNAVAILABLE.
 	TraceMessage(context.Context, *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error)
 	// Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
 	// publish them, in ascending order of their ids. Their entries are in the log, and devices get them
 	// by sync. Pages of at most 200. Databases that cannot be reached are listed.
 	ListFailedBatches(context.Context, *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error)
-	// Publishes failed batches again, as if they had just been committed. Idempotent: a batch that is
+	// Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
 	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
 	// with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
 	// the batches may be replayed.
 	ReplayFailedBatches(context.Context, *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error)
-	// Returns what the bus moved to its dead letters, newest first: envelopes that an instance refused, or
+	// Returns the dead letters of the bus, newest first: envelopes that an instance refused, or
 	// that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
 	// keeps the last 1,000 in each database. Pages of at most 200. Databases that cannot be reached are
 	// listed.
