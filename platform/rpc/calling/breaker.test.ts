@@ -10,9 +10,9 @@ function setUp() {
   const breaker = createBreaker({ clock, changed: (state) => void states.push(state) });
   const fail = (times: number) => {
     for (let i = 0; i < times; i++) {
-      breaker.sent();
+      const ended = breaker.sent();
       breaker.failed(clock.elapsed());
-      breaker.ended();
+      ended();
     }
   };
   const tick = (times: number) => {
@@ -29,18 +29,18 @@ test("five failures without an answer open the breaker, and an answered probe cl
   fail(4);
   breaker.answered();
   fail(4);
-  assert.equal(breaker.waitMs(), 0);
+  assert.equal(breaker.waitMs(true), 0);
   fail(1);
-  assert.equal(breaker.waitMs(), 500);
+  assert.equal(breaker.waitMs(true), 500);
   clock.advance(499);
-  assert.equal(breaker.waitMs(), 1);
+  assert.equal(breaker.waitMs(true), 1);
   clock.advance(1);
-  assert.equal(breaker.waitMs(), 0);
-  breaker.sent();
-  assert.equal(breaker.waitMs(), 1_000, "one probe a second");
+  assert.equal(breaker.waitMs(true), 0);
+  const ended = breaker.sent();
+  assert.equal(breaker.waitMs(true), 1_000, "one probe a second");
   breaker.answered();
-  breaker.ended();
-  assert.equal(breaker.waitMs(), 0);
+  ended();
+  assert.equal(breaker.waitMs(true), 0);
   assert.deepEqual(states, ["open", "half-open", "closed"]);
 });
 
@@ -49,17 +49,17 @@ test("after a failed probe, the next one follows after a second", () => {
   fail(5);
   const waits = [];
   for (let i = 0; i < 5; i++) {
-    waits.push(breaker.waitMs());
-    clock.advance(breaker.waitMs());
-    breaker.waitMs();
+    waits.push(breaker.waitMs(true));
+    clock.advance(breaker.waitMs(true));
+    breaker.waitMs(true);
     fail(1);
   }
   assert.deepEqual(waits, [500, 1_000, 1_000, 1_000, 1_000]);
   clock.advance(1_000);
-  breaker.waitMs();
+  breaker.waitMs(true);
   breaker.answered();
   fail(5);
-  assert.equal(breaker.waitMs(), 500);
+  assert.equal(breaker.waitMs(true), 500);
 });
 
 test("silence of three seconds opens the breaker only while calls wait, and a late answer closes it", () => {
@@ -77,13 +77,52 @@ test("silence of three seconds opens the breaker only while calls wait, and a la
   assert.equal(breaker.state, "closed");
 });
 
+test("calls that end before their second tick are no silence, however many there are", () => {
+  const { clock, breaker } = setUp();
+  for (let i = 0; i < 100; i++) {
+    const ended = breaker.sent();
+    clock.advance(TICK_MS);
+    breaker.tick();
+    ended();
+  }
+  assert.equal(breaker.state, "closed");
+});
+
+test("a call that may not be a probe neither is sent nor delays the probe", () => {
+  const { clock, breaker, fail } = setUp();
+  fail(5);
+  clock.advance(500);
+  assert.equal(breaker.waitMs(false), 1_000);
+  assert.equal(breaker.state, "open");
+  assert.equal(breaker.waitMs(true), 0);
+  assert.equal(breaker.waitMs(false), 1_000);
+  assert.equal(breaker.waitMs(true), 0);
+});
+
+test("the next call is a probe at once when the caller of the last one aborted it", () => {
+  const { clock, breaker, fail } = setUp();
+  fail(5);
+  clock.advance(500);
+  breaker.waitMs(true);
+  const first = breaker.sent();
+  assert.equal(breaker.waitMs(true), 1_000);
+  first();
+  assert.equal(breaker.waitMs(true), 0);
+  // An older probe that ends late does not allow a second one beside the last.
+  const second = breaker.sent();
+  clock.advance(1_000);
+  breaker.sent();
+  second();
+  assert.equal(breaker.waitMs(true), 1_000);
+});
+
 test("failures of calls that were sent before the probe do not prolong the time without calls", () => {
   const { clock, breaker, fail } = setUp();
   const sentAtMs = clock.elapsed();
   clock.advance(1);
   fail(5);
   clock.advance(500);
-  breaker.waitMs();
+  breaker.waitMs(true);
   assert.equal(breaker.state, "half-open");
   breaker.failed(sentAtMs);
   assert.equal(breaker.state, "half-open");

@@ -141,6 +141,43 @@ test("calls that users abort do not open the breaker", async (t) => {
   assert.equal(await reasonFor(session.checkUsers({})), "answered");
 });
 
+test("calls of users that end early neither open a breaker nor use up its probes", async (t) => {
+  let served = 0;
+  const callee = {
+    auth: {
+      getJwks: (_request: unknown, { signal }: { signal: AbortSignal }) => {
+        served += 1;
+        return untilAborted(signal);
+      },
+    },
+    session: { checkUsers: () => ({ userIds: [] }) },
+  };
+  const { auth, session, servers, clock, shown } = await setUp(t, [callee]);
+  assert.equal(await reasonFor(session.checkUsers({})), "answered");
+  // At each of 20 ticks, a call is in flight that its user aborts then.
+  for (let i = 1; i <= 20; i++) {
+    const controller = new AbortController();
+    const call = reasonFor(auth.getJwks({}, { signal: controller.signal }));
+    while (served < i) await new Promise(setImmediate);
+    clock.advance(TICK_MS);
+    controller.abort();
+    await call;
+  }
+  assert.equal(await shown('lucky_rpc_breaker_opened_total{upstream="auth"}'), 0);
+  await servers[0]!.close();
+  for (let i = 0; i < 5; i++) assert.equal(await reasonFor(session.checkUsers({})), "UNAVAILABLE");
+  clock.advance(500);
+  const refused = () => shown('lucky_rpc_calls_refused_total{upstream="auth",reason="breaker"}');
+  const before = await refused();
+  for (let i = 0; i < 3; i++) {
+    const error = await auth.getJwks({}, { timeoutMs: 1 }).catch(detailOf);
+    assert.equal((error as { retryAfterMs: bigint }).retryAfterMs, 1_000n);
+  }
+  assert.equal(await refused(), before + 3);
+  assert.equal(await reasonFor(auth.getJwks({}, { timeoutMs: 1_000 })), "UNAVAILABLE");
+  assert.equal(await refused(), before + 3, "a call with a deadline of a second is a probe");
+});
+
 test("reads that an impaired instance fails are retried on another one, which then gets all calls", async (t) => {
   let asked = 0;
   let impaired = true;

@@ -22,6 +22,12 @@ import { createRetryBudget } from "./retry-budget.ts";
  * of our own services do not count.
  */
 const MAX_USER_CALLS = 5_000;
+/**
+ * Shortest time left for a call of a user that may be the probe of a half-open breaker, ms. Otherwise
+ * clients with tiny deadlines would use up all probes. It is a deadline of one second, less the way
+ * to here.
+ */
+const MIN_PROBE_MS = 900;
 /** Shortest time after which a call refused by a breaker can be retried, ms. */
 const MIN_RETRY_AFTER_MS = 100;
 
@@ -49,8 +55,14 @@ export interface Guard extends Pick<OutlierEjection, "succeeded" | "failed"> {
   candidates(key: string | undefined): Promise<InstanceConnection[]>;
   /** Whether the call belongs to a user, and not to one of our own services. */
   isOfUser(method: DescMethod): boolean;
-  /** The error of a call that may not be sent to an instance; undefined when it may. */
-  refusalOf(instance: InstanceConnection, ofUser: boolean): ConnectError | undefined;
+  /**
+   * The error of a call that may not be sent to an instance; undefined when it may. `leftMs` is the
+   * time until the deadline of the call, 0 without one.
+   */
+  refusalOf(
+    instance: InstanceConnection,
+    call: { readonly ofUser: boolean; readonly leftMs: number },
+  ): ConnectError | undefined;
   /** Takes a retry of a call from the budget; false when it must not be retried. */
   mayRetry(method: DescMethod): boolean;
   unavailable(cause: unknown): ConnectError;
@@ -103,8 +115,8 @@ export function createGuard(options: GuardOptions): Guard {
         key === undefined ? [...live.slice(start), ...live.slice(0, start)] : rankByKey(live, key);
       return ejection.ejectedLast(order);
     },
-    refusalOf({ breaker, userCalls }, ofUser) {
-      const waitMs = breaker.waitMs();
+    refusalOf({ breaker, userCalls }, { ofUser, leftMs }) {
+      const waitMs = breaker.waitMs(!ofUser || leftMs === 0 || leftMs >= MIN_PROBE_MS);
       if (waitMs > 0) {
         const retryAfterMs = Math.max(MIN_RETRY_AFTER_MS, waitMs);
         const text = `${service} does not answer at the moment`;

@@ -61,17 +61,17 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       let refusal: ConnectError | undefined;
       for (let at = 0, retried = false; at < order.length; ) {
         const instance = order[at]!;
-        const refused = guard.refusalOf(instance, ofUser);
+        const sentAtMs = clock.elapsed();
+        const leftMs =
+          timeoutMs > 0 ? Math.max(1, Math.ceil(timeoutMs - (sentAtMs - startedAtMs))) : 0;
+        const refused = guard.refusalOf(instance, { ofUser, leftMs });
         if (refused !== undefined) {
           refusal = refused;
           at++;
           continue;
         }
-        const sentAtMs = clock.elapsed();
-        const leftMs =
-          timeoutMs > 0 ? Math.max(1, Math.ceil(timeoutMs - (sentAtMs - startedAtMs))) : timeoutMs;
         const release = hold(instance, ofUser);
-        instance.breaker.sent();
+        const ended = instance.breaker.sent();
         try {
           const transport = instance.lean ?? instance.grpc;
           const unary = method as DescMethodUnary;
@@ -91,7 +91,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
           } else if (failure === "impaired") throw error;
           else break;
         } finally {
-          instance.breaker.ended();
+          ended();
           release();
         }
       }
@@ -109,7 +109,7 @@ export function remoteTransport(options: RemoteOptions): RemoteTransport {
       let refusal: ConnectError | undefined;
       for (const instance of await guard.candidates(values?.get(routeKey))) {
         // A stream lives long, and its method bounds the streams: it takes no place of short calls.
-        const refused = guard.refusalOf(instance, false);
+        const refused = guard.refusalOf(instance, { ofUser: false, leftMs: 0 });
         if (refused !== undefined) {
           refusal = refused;
           continue;
