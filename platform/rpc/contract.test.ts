@@ -6,7 +6,7 @@ import type { Transport } from "@connectrpc/connect";
 import { Health } from "#gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import { AddMembersRequestSchema } from "#gen/lucky/group/v1/group_pb.js";
-import { Access } from "#gen/lucky/options/v1/options_pb.js";
+import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
 import { createRequestBound } from "#platform/validation/request-bound.ts";
 import { publicServices, SERVICES, servedBy } from "./contract.ts";
 import { generatedServices } from "./generated.fixture.ts";
@@ -100,6 +100,18 @@ test("no method allows GET: the library would decode its request before the door
   for (const method of await allMethods()) {
     assert.notEqual(method.idempotency, Idempotency.NO_SIDE_EFFECTS, method.toString());
   }
+});
+
+test("every public read declares that it is idempotent, except those that return tokens once", async () => {
+  const methods = (await allMethods()).filter(({ parent }) => parent.typeName.startsWith("lucky."));
+  const reads = methods.filter((method) => {
+    const { access, limit } = rulesOf(method);
+    if (access === Access.INTERNAL) return false;
+    return limit === LimitClass.READ || limit === LimitClass.SEARCH;
+  });
+  const others = reads.filter(({ idempotency }) => idempotency !== Idempotency.IDEMPOTENT);
+  assert.deepEqual(others.map(({ name }) => name).sort(), ["GetQrLogin", "WatchQrLogin"]);
+  assert.ok(reads.length > 20);
 });
 
 test("the fields of every request can be counted", async () => {

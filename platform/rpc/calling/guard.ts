@@ -2,7 +2,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import { Code, type ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
-import { Access, LimitClass } from "#gen/lucky/options/v1/options_pb.js";
+import { Access } from "#gen/lucky/options/v1/options_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import { fail } from "#platform/errors.ts";
 import type { Log } from "#platform/log.ts";
@@ -144,8 +144,7 @@ export function createGuard(options: GuardOptions): Guard {
 }
 
 /** Whether the contract declares that a retry of the method is harmless. */
-function isRetriable(method: DescMethod, { access, limit }: MethodRules): boolean {
+function isRetriable(method: DescMethod, { access }: MethodRules): boolean {
   if (access === Access.INTERNAL) return true;
-  if (limit === LimitClass.READ || limit === LimitClass.SEARCH) return true;
   return method.idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN;
 }

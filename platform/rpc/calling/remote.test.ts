@@ -158,6 +158,10 @@ async function breaker(t: TestContext): Promise<{ address: string; broken: () =>
     await testService({
       auth: {
         getJwks: (_request, { signal }) => cut(signal),
+        getQrLogin: (_request, { signal }) => cut(signal),
+        async *watchQrLogin(_request, { signal }) {
+          yield await cut(signal);
+        },
         refresh: (_request, { signal }) => cut(signal),
       },
       session: {
@@ -181,7 +185,7 @@ async function breaker(t: TestContext): Promise<{ address: string; broken: () =>
   return { address: `http://127.0.0.1:${port}`, broken: () => broken };
 }
 
-test("remote: when the connection breaks, a read or internal call is retried once, a change is not", async (t) => {
+test("remote: when the connection breaks, an idempotent or internal call is retried once, no other one is", async (t) => {
   const { address, broken } = await breaker(t);
   const transport = fixedTransport({ ...common, address });
   t.after(() => transport.close());
@@ -195,6 +199,19 @@ test("remote: when the connection breaks, a read or internal call is retried onc
   assert.equal(broken(), 3);
   assert.equal(await reasonFor(auth.getJwks({})), "UNAVAILABLE");
   assert.equal(broken(), 5);
+});
+
+test("remote: a read that returns tokens once is not retried when the connection breaks", async (t) => {
+  const { address, broken } = await breaker(t);
+  const transport = fixedTransport({ ...common, address });
+  t.after(() => transport.close());
+  const auth = createClient(AuthService, transport);
+  const qrLogin = { qrLoginId: "q".repeat(22), secret: "s".repeat(43), deviceId: "desk" };
+  assert.equal(await reasonFor(auth.getQrLogin(qrLogin)), "UNAVAILABLE");
+  assert.equal(broken(), 1);
+  const watch = auth.watchQrLogin(qrLogin)[Symbol.asyncIterator]();
+  assert.equal(await reasonFor(watch.next()), "UNAVAILABLE");
+  assert.equal(broken(), 2);
 });
 
 test("remote: an internal call whose connection broke is retried on another instance", async (t) => {

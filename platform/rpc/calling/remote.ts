@@ -25,7 +25,7 @@ export interface RemoteTransport extends Transport {
  *
  * Retries: a call that could not be sent is retried on the other instances. A call whose connection
  * broke, or whose instance answered that it cannot serve, is retried once, only if its method is
- * internal, a read or idempotent, and only within the retry budget. A call that still fails is
+ * internal or declares that it is idempotent, and only within the retry budget. A call that still fails is
  * UNAVAILABLE. Other answers of the service, errors too, are returned unchanged.
  *
  * Outlier ejection: an instance that could not be reached, or whose connection broke, is the last

@@ -1696,6 +1696,7 @@ export declare const AuthService: GenService<{
    * each change, until it is confirmed, refused or expired. The tokens are returned once, here or by
    * GetQrLogin. Fails with QR_LOGIN_NOT_FOUND, with QR_LOGIN_STEP when the tokens were already
    * returned, or with OVERLOADED when the instance has too many such streams: then poll GetQrLogin.
+   * Not idempotent: the gateway never retries it.
    *
    * @generated from rpc lucky.auth.v1.AuthService.WatchQrLogin
    */
@@ -1706,7 +1707,8 @@ export declare const AuthService: GenService<{
   },
   /**
    * Returns the state of a QR login, for devices that poll, about once a second. Fails with
-   * QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned.
+   * QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned. Not idempotent:
+   * the gateway never retries it.
    *
    * @generated from rpc lucky.auth.v1.AuthService.GetQrLogin
    */
