@@ -13,6 +13,12 @@ import type { DevicePolicy } from "./logins/device-policy.ts";
 import { recordLastSeen } from "./logins/last-seen.ts";
 import type { RevocationPages } from "./logins/revocation-pages.ts";
 
+/** Operators' actions in other services, which those services audit before they happen. */
+const FOREIGN_ACTIONS: ReadonlySet<AuditAction> = new Set([
+  AuditAction.BATCHES_REPLAYED,
+  AuditAction.MESSAGE_TRACED,
+]);
+
 /**
  * SessionService: tells the other services the ended logins, the states of users and the device
  * policy, and records last-seen times and their entries of the audit log.
@@ -69,7 +75,7 @@ export function createSession({
       };
     },
     async recordAudit({ actorId, action, detail, reason, peerAddress }) {
-      if (action !== AuditAction.BATCHES_REPLAYED)
+      if (!FOREIGN_ACTIONS.has(action))
         throw fail(ErrorReason.PERMISSION_DENIED, "auth records this action itself");
       await changes.record({ actorId, action, reason, address: peerAddress }, detail);
       return {};

@@ -43,9 +43,12 @@ export function operationsService(
       mustServe();
       return listSettings(processes, request, signal);
     },
-    traceMessage(request, { signal }) {
+    async traceMessage(request, context) {
       mustServe();
-      return traceMessage({ logs, deliveries }, request, signal);
+      const { conversationId, sequence, reason } = request;
+      const detail = `conversation ${conversationId}, entry ${sequence}`;
+      await audited(dependencies, context, { action: AuditAction.MESSAGE_TRACED, detail, reason });
+      return traceMessage({ logs, deliveries }, request, context.signal);
     },
     listFailedBatches(request) {
       mustServe();
@@ -62,22 +65,30 @@ export function operationsService(
   };
 }
 
-/** Time-out of the audit entry, ms. Nothing is replayed without it. */
+/** Time-out of an audit entry, ms. The operator's call fails without it. */
 const AUDIT_MS = 5_000;
 
+/** Audits an operator's call before it happens. Throws PERMISSION_DENIED or UNAVAILABLE. */
+async function audited(
+  { sessions }: OperationsDependencies,
+  context: HandlerContext,
+  entry: { readonly action: AuditAction; readonly detail: string; readonly reason: string },
+): Promise<void> {
+  const actorId = userOf(context).userId;
+  const address = context.values.get(peerAddress) ?? "";
+  await sessions.recordAudit(
+    { ...entry, actorId, peerAddress: address },
+    { signal: context.signal, timeoutMs: AUDIT_MS },
+  );
+}
+
 async function replayFailedBatches(
-  { sessions, replay }: OperationsDependencies,
+  dependencies: OperationsDependencies,
   { batchIds, reason }: ReplayFailedBatchesRequest,
   context: HandlerContext,
 ): Promise<ReplayFailedBatchesResponse> {
-  const entry = {
-    actorId: userOf(context).userId,
-    action: AuditAction.BATCHES_REPLAYED,
-    detail: batchIds.length === 0 ? "all failed batches" : `${batchIds.length} batches`,
-    reason,
-    peerAddress: context.values.get(peerAddress) ?? "",
-  };
-  await sessions.recordAudit(entry, { signal: context.signal, timeoutMs: AUDIT_MS });
-  const replayed = await replay(batchIds.length === 0 ? undefined : batchIds);
+  const detail = batchIds.length === 0 ? "all failed batches" : `${batchIds.length} batches`;
+  await audited(dependencies, context, { action: AuditAction.BATCHES_REPLAYED, detail, reason });
+  const replayed = await dependencies.replay(batchIds.length === 0 ? undefined : batchIds);
   return create(ReplayFailedBatchesResponseSchema, { replayed });
 }

@@ -91,6 +91,31 @@ test("nothing is replayed without its audit entry", async (t) => {
   await untilOutboxEmpty(stand);
 });
 
+test("a trace is audited, also one that finds nothing, and shows nothing without its audit entry", async (t) => {
+  const stand = new Stand(t, pools);
+  const one = await stand.server();
+  const { conversationId } = accepted((await one.append(say("7250", "7251", "a")))[0]);
+  const operations = one.operations("88");
+  await operations.traceMessage({ conversationId, sequence: 1n, reason: "report of Ben" });
+  await assert.rejects(operations.traceMessage({ conversationId: "1", sequence: 1n }));
+  assert.deepEqual(
+    stand.audit.map(({ actorId, action, detail, reason }) => [actorId, action, detail, reason]),
+    [
+      [
+        "88",
+        AuditAction.MESSAGE_TRACED,
+        `conversation ${conversationId}, entry 1`,
+        "report of Ben",
+      ],
+      ["88", AuditAction.MESSAGE_TRACED, "conversation 1, entry 1", ""],
+    ],
+  );
+  stand.refusesAudit = true;
+  await assert.rejects(operations.traceMessage({ conversationId, sequence: 1n }), (error) => {
+    return reasonOf(error) === ErrorReason.PERMISSION_DENIED;
+  });
+});
+
 test("a trace shows the state of an entry in the log, the outbox, the news and the cursors", async (t) => {
   const stand = new Stand(t, pools);
   const one = await stand.server(GIVES_UP);

@@ -798,6 +798,13 @@ export enum AuditAction {
    * @generated from enum value: AUDIT_ACTION_BATCHES_REPLAYED = 9;
    */
   BATCHES_REPLAYED = 9,
+
+  /**
+   * TraceMessage of OperationsService.
+   *
+   * @generated from enum value: AUDIT_ACTION_MESSAGE_TRACED = 10;
+   */
+  MESSAGE_TRACED = 10,
 }
 
 /**

@@ -219,6 +219,13 @@ export declare type TraceMessageRequest = Message<"lucky.operations.v1.TraceMess
    * @generated from field: int64 sequence = 2;
    */
   sequence: bigint;
+
+  /**
+   * Reason for the audit log, at most 256 characters, without personal data; empty for none.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
 };
 
 /**
@@ -1040,8 +1047,10 @@ export declare const OperationsService: GenService<{
   /**
    * Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
    * cursors, and the state of its deliveries in connect. The answer has only stored and current data,
-   * because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
-   * after the last one, or with UNAVAILABLE.
+   * because nothing is recorded per message. Waits at most 2 seconds for an instance. The answer shows
+   * who talks with whom, so the audit log records every call first, found or not. Fails with
+   * CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence after the last one, with
+   * PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE.
    *
    * @generated from rpc lucky.operations.v1.OperationsService.TraceMessage
    */
