@@ -64,7 +64,7 @@ export interface ServerDependencies {
 export interface Server extends RunningService {
   /**
    * Resets all abandoned outbox rows and publishes them. Returns the number of batches. Throws
-   * UNAVAILABLE.
+   * UNAVAILABLE when a database cannot be reached, after it has tried the others.
    */
   replay(): Promise<number>;
   /** Whether no database of the log can be reached, so that other instances may serve better. */
@@ -150,7 +150,8 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   };
   const poll = () =>
     Promise.all([...compensations.values()].map((compensation) => compensation.poll()));
-  const replay = (batchIds?: readonly string[]) => replayBatches([...outboxes.values()], batchIds);
+  const replay = (batchIds?: readonly string[]) =>
+    logs.everywhere((db) => outboxes.get(db)!.replay(batchIds));
   const operations = operationsService({
     ...{ logs, mustServe },
     processes: d.processes,
@@ -175,9 +176,10 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     impaired: () => logs.databases.every(({ unreachable }) => unreachable),
     databaseWaitMs: () => Math.min(...logs.databases.map(({ waitMs }) => waitMs)),
     async replay() {
-      const batches = await replay();
+      const { results, failures } = await replay();
       await poll();
-      return batches;
+      for (const { error } of failures) throw error;
+      return results.reduce((sum, batches) => sum + batches, 0);
     },
     stop() {
       serving = false;
@@ -189,23 +191,6 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       return stopping;
     },
   };
-}
-
-/**
- * Resets abandoned rows in all databases, all or those with the ids. Returns their number. Throws
- * UNAVAILABLE when a database cannot be reached, after it has tried the others.
- */
-async function replayBatches(
-  outboxes: readonly Outbox[],
-  batchIds?: readonly string[],
-): Promise<number> {
-  const replays = await Promise.allSettled(outboxes.map((outbox) => outbox.replay(batchIds)));
-  let batches = 0;
-  for (const replay of replays) {
-    if (replay.status === "rejected") throw replay.reason;
-    batches += replay.value;
-  }
-  return batches;
 }
 
 /** Creates a part of the service for each database of the log; its log lines name the database. */

@@ -7,30 +7,13 @@ import { reasonOf } from "#platform/errors.ts";
 import { quiet, startTestPostgres } from "../../../test/backends/postgres.ts";
 import { ManualClock } from "../../../test/clock/manual-clock.ts";
 import { accepted, type RunningServer, Stand, say } from "../server.fixture.ts";
+import { fragile } from "./fragile-pool.fixture.ts";
 import { Logs } from "./logs.ts";
 import { keyIn, peersIn, uplinksOf } from "./places.fixture.ts";
 import { RouteCheck } from "./routes.fixture.ts";
 
 const COUNT = 3;
 const { logs } = await startTestPostgres({ after }, { max: 6, logs: COUNT });
-
-/** A pool that cannot connect while it is "away", and whose attempts never end while it is "silent". */
-function fragile(pool: pg.Pool): { pool: pg.Pool; state: "here" | "away" | "silent" } {
-  const one: ReturnType<typeof fragile> = {
-    state: "here",
-    pool: Object.create(pool, {
-      connect: {
-        value: async () => {
-          if (one.state === "here") return pool.connect();
-          if (one.state === "away")
-            throw Object.assign(new Error("away"), { code: "ECONNREFUSED" });
-          return new Promise(() => {});
-        },
-      },
-    }) as pg.Pool,
-  };
-  return one;
-}
 
 /** All conversations of Sync from a cursor, page by page, with the last cursor. */
 async function syncAll(server: RunningServer, userId: string, cursor = "", limit = 0) {

@@ -11,8 +11,10 @@ import {
 import { userOf } from "#platform/identity/caller.ts";
 import type { Processes } from "#platform/process/processes.ts";
 import { peerAddress } from "#platform/rpc/peer.ts";
-import type { Logs } from "../log/logs.ts";
+import type { Database } from "../log/database.ts";
+import type { Logs, Spread } from "../log/logs.ts";
 import { connectDeliveries } from "./connect-deliveries.ts";
+import { numbersOf } from "./database-numbers.ts";
 import { listDeadLetters } from "./dead-letters.ts";
 import { listFailedBatches } from "./failed-batches.ts";
 import { traceMessage } from "./message-trace.ts";
@@ -24,10 +26,10 @@ export interface OperationsDependencies {
   /** Client of auth, which keeps the audit log. */
   readonly sessions: Pick<Client<typeof SessionService>, "recordAudit">;
   /**
-   * Resets failed batches, all or those with the ids, and begins to publish them. Returns their number.
-   * Throws UNAVAILABLE.
+   * Resets failed batches, all or those with the ids, in all databases that can be reached, and begins
+   * to publish them. Returns their number in each database.
    */
-  readonly replay: (batchIds?: readonly string[]) => Promise<number>;
+  readonly replay: (batchIds?: readonly string[]) => Promise<Spread<Database, number>>;
   /** Throws UNAVAILABLE while the instance stops. */
   readonly mustServe: () => void;
 }
@@ -89,6 +91,10 @@ async function replayFailedBatches(
 ): Promise<ReplayFailedBatchesResponse> {
   const detail = batchIds.length === 0 ? "all failed batches" : `${batchIds.length} batches`;
   await audited(dependencies, context, { action: AuditAction.BATCHES_REPLAYED, detail, reason });
-  const replayed = await dependencies.replay(batchIds.length === 0 ? undefined : batchIds);
-  return create(ReplayFailedBatchesResponseSchema, { replayed });
+  const ids = batchIds.length === 0 ? undefined : batchIds;
+  const { results, failures } = await dependencies.replay(ids);
+  return create(ReplayFailedBatchesResponseSchema, {
+    replayed: results.reduce((sum, batches) => sum + batches, 0),
+    unreachableDatabases: numbersOf(failures),
+  });
 }

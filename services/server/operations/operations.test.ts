@@ -5,6 +5,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { PublicationState } from "#gen/lucky/operations/v1/operations_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { fragile } from "../log/fragile-pool.fixture.ts";
 import { peersIn } from "../log/places.fixture.ts";
 import { accepted, Stand, say, toConversation, untilOutboxEmpty } from "../server.fixture.ts";
 
@@ -74,6 +75,34 @@ test("failed batches of all databases are listed with their reason, in pages, an
       ["88", AuditAction.BATCHES_REPLAYED, "all failed batches", ""],
     ],
   );
+  await untilOutboxEmpty(stand);
+});
+
+test("a replay names the databases that cannot be reached, and replays the batches of the others", async (t) => {
+  const second = fragile(pools[1]!);
+  const stand = new Stand(t, [pools[0]!, second.pool, pools[2]!]);
+  const one = await stand.server(GIVES_UP);
+  const peers = [0, 1].map((database) => peersIn(database, 7_400, 7_500, 1)[0]!);
+  await stand.instance(
+    "connect-0",
+    peers.map((peer) => `u:${peer}`),
+  );
+  await fail(
+    stand,
+    one,
+    peers.map((peer) => ["7400", peer]),
+  );
+  const operations = one.operations("88");
+  second.state = "away";
+  const partly = await operations.replayFailedBatches({});
+  assert.deepEqual([partly.replayed, partly.unreachableDatabases], [1, [2]]);
+  second.state = "here";
+  let rest = await operations.replayFailedBatches({});
+  while (rest.unreachableDatabases.length > 0) {
+    stand.clock.advance(1_000);
+    rest = await operations.replayFailedBatches({});
+  }
+  assert.equal(rest.replayed, 1);
   await untilOutboxEmpty(stand);
 });
 

@@ -752,6 +752,13 @@ export declare type ReplayFailedBatchesResponse = Message<"lucky.operations.v1.R
    * @generated from field: int32 replayed = 1;
    */
   replayed: number;
+
+  /**
+   * Numbers of databases without an answer, see TracedEntry: their batches may still be failed.
+   *
+   * @generated from field: repeated int32 unreachable_databases = 2;
+   */
+  unreachableDatabases: number[];
 };
 
 /**
@@ -1073,9 +1080,9 @@ export declare const OperationsService: GenService<{
   },
   /**
    * Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
-   * no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
-   * with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
-   * the batches may be replayed.
+   * no longer failed is skipped, and devices deduplicate entries. The audit log records it first.
+   * Databases that cannot be reached are listed. Fails with PERMISSION_DENIED when the caller is no
+   * longer an operator, or with UNAVAILABLE; then some of the batches may be replayed.
    *
    * @generated from rpc lucky.operations.v1.OperationsService.ReplayFailedBatches
    */
