@@ -146,6 +146,7 @@ async function openAuth(
     clock,
   });
   started.push(() => auth.stop());
+  runtime.shedder.watch("auth-database", auth.databaseWaitMs);
   const identity = createIdentity({
     transport: (verifier) => transportTo(auth, localInterceptors(parts, verifier))("auth"),
     clock,

@@ -55,6 +55,7 @@ runProcess((stopping) =>
     const parts = { log, metrics, pool, bus, registry, limiter, ids, clock };
     const auth = await startAuth({ config, ...parts });
     started.push(() => auth.stop());
+    mesh.shedder.watch("database", auth.databaseWaitMs);
 
     const checksWith = (verifier: TokenVerifier) =>
       serverInterceptors({
@@ -79,6 +80,7 @@ runProcess((stopping) =>
       listener: {
         port: config.port,
         mesh: mesh.callers,
+        impaired: auth.impaired,
         ...checksWith(identity.verifier),
       },
     };

@@ -10,6 +10,7 @@ import type { Limiter } from "#platform/limiter/limiter.ts";
 import type { Log } from "#platform/log.ts";
 import type { Metrics } from "#platform/metrics.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
+import { watchPool } from "#platform/postgres/pool-state.ts";
 import type { Registry } from "#platform/registry/registry.ts";
 import { type RunningService, serve } from "#platform/rpc/served.ts";
 import type { SmsSender } from "#platform/sms/sms.ts";
@@ -87,6 +88,13 @@ export interface AuthServiceDependencies {
   clock: Clock;
 }
 
+export interface Auth extends RunningService {
+  /** Whether the database cannot be reached, so that other instances may serve better. */
+  impaired(): boolean;
+  /** Wait for a connection to the database, ms. */
+  databaseWaitMs(): number;
+}
+
 /** Time-out of the jobs in progress, and of the clients of the database, when auth stops, ms. */
 const STOP_TIMEOUT_MS = 1_000;
 /** Pause between two clean-ups of expired rows. */
@@ -97,8 +105,9 @@ const CLEANUP_INTERVAL_MS = 3_600_000;
  * start creates the keys that all instances share. Throws when the key-encryption key is missing or
  * wrong.
  */
-export async function startAuth(given: AuthServiceDependencies): Promise<RunningService> {
+export async function startAuth(given: AuthServiceDependencies): Promise<Auth> {
   const { clock, config, log } = given;
+  const state = watchPool(given.pool, clock);
   const parts = await createParts(given);
   const { keyring, logins, nonces, notices, registrationKeys, smsCodes } = parts;
   await appointFirstAdmin(parts);
@@ -146,6 +155,8 @@ export async function startAuth(given: AuthServiceDependencies): Promise<Running
       serve(SessionService, createSession(parts)),
     ],
     ready: () => running,
+    impaired: () => state.unreachable,
+    databaseWaitMs: () => state.waitMs,
     async stop() {
       if (!running) return;
       running = false;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
+import { AuthService, DeviceClass } from "#gen/lucky/auth/v1/auth_pb.js";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { BUCKETS, bucketOf } from "#platform/buckets/bucket.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { createPool } from "#platform/postgres/pool.ts";
@@ -14,7 +15,8 @@ const world = await startWorld({ after }, { mode: "mesh" });
 const { mesh } = world;
 const OPEN = 'lucky_rpc_breakers{upstream="auth",state="open"}';
 const CLOSED = 'lucky_rpc_breakers{upstream="auth",state="closed"}';
-const OPENED = 'lucky_rpc_breaker_opened_total{upstream="auth"}';
+const openedFor = (service: string) => `lucky_rpc_breaker_opened_total{upstream="${service}"}`;
+const OPENED = openedFor("auth");
 const REFUSED = 'lucky_rpc_calls_refused_total{upstream="auth",reason="breaker"}';
 
 interface Test {
@@ -88,6 +90,49 @@ test("while auth hangs, its callers stop calling it and all else works; when it 
   assert.equal(await mesh.metric("gateway-0", OPEN), 0);
   await exchange(10);
 });
+
+/** Refuses connections of all instances of a service to PostgreSQL and ends the open ones. */
+async function withoutDatabases(t: Test, service: string): Promise<{ allow(): Promise<unknown> }> {
+  const { rows } = await world.pool.query<{ user: string }>(
+    `SELECT DISTINCT quote_ident(usename) AS user FROM pg_stat_activity
+      WHERE application_name LIKE $1`,
+    [`${service}-%`],
+  );
+  const [{ user }] = rows as [{ user: string }];
+  assert.equal(rows.length, 1);
+  const allow = () => world.pool.query(`ALTER ROLE ${user} LOGIN`);
+  t.after(allow);
+  await world.pool.query(`ALTER ROLE ${user} NOLOGIN`);
+  await world.pool.query(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1",
+    [user],
+  );
+  return { allow };
+}
+
+for (const [service, instances] of Object.entries({ auth: 1, server: 2 }))
+  test(`instances of ${service} without a database say so: their breakers open until they have one`, {
+    timeout: TIMEOUT,
+  }, async (t) => {
+    const [ana] = await people(world, "ana");
+    const { accessToken } = await ana!.login();
+    const auth = clientOf(world.url, AuthService);
+    const messages = clientOf(world.url, MessageService, accessToken);
+    const device = { deviceId: "desk", deviceClass: DeviceClass.DESKTOP };
+    const call = (): Promise<unknown> =>
+      service === "auth" ? auth.createQrLogin({ device }) : messages.sync({});
+    await call();
+    const opened = openedFor(service);
+    const before = await mesh.metric("gateway-0", opened);
+    const { allow } = await withoutDatabases(t, service);
+    for (let i = 0; i < 30 && (await mesh.metric("gateway-0", opened)) === before; i++)
+      await assert.rejects(call(), (error) => reasonOf(error) === ErrorReason.UNAVAILABLE);
+    assert.ok((await mesh.metric("gateway-0", opened)) > before);
+    await allow();
+    const closed = CLOSED.replace("auth", service);
+    while ((await mesh.metric("gateway-0", closed)) < instances) await call().catch(() => {});
+    await call();
+  });
 
 test("while RabbitMQ hangs, sends are stored and calls are answered; deliveries follow afterwards", {
   timeout: TIMEOUT,
