@@ -133,6 +133,8 @@ export async function launchPrometheus(options: PrometheusOptions): Promise<Laun
 export interface NginxOptions extends LaunchOptions {
   /** Text of nginx.conf, which listens on the port. */
   readonly configuration: string;
+  /** Sent first on a connection, such as a header of the PROXY protocol that nginx expects. */
+  readonly header?: string | undefined;
 }
 
 /** Starts an nginx with a configuration. Rejects with nginx's own message when that has a fault. */
@@ -149,7 +151,7 @@ export async function launchNginx(options: NginxOptions): Promise<Launched> {
     args: ["-p", dir, "-c", join(dir, "nginx.conf"), "-g", `daemon off;${user}`],
     env: process.env,
   });
-  const say = "GET / HTTP/1.0\r\n\r\n";
+  const say = `${options.header ?? ""}GET / HTTP/1.0\r\n\r\n`;
   await waitForAnswer(server, { ...options, name: "nginx", say, expect: "HTTP/1.1" });
   return { url: `https://localhost:${port}`, processes: [server] };
 }

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
+import { connect as connectPlain } from "node:net";
 import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
 import { after, test } from "node:test";
 import { connect, getCACertificates, setDefaultCACertificates } from "node:tls";
 import { type Client, ConnectError, createClient, type Transport } from "@connectrpc/connect";
@@ -35,15 +38,24 @@ const world = await startWorld(
 const gatewayPort = Number(new URL(world.url).port);
 const { certFile, keyFile, caFile } = await (await testAuthority({ after })).issue("localhost");
 setDefaultCACertificates([...getCACertificates("default"), readFileSync(caFile, "utf8")]);
-const [plainPort, healthPort] = (await freePorts(2)) as [number, number];
+const [plainPort, healthPort, ...otherPorts] = (await freePorts(4)) as [
+  number,
+  number,
+  ...number[],
+];
 
-/** The committed configuration, with the addresses and paths of this test. */
-const nginx = await startNginx(({ port, dir }) => {
+/** The committed configuration, with the addresses and paths of this test, and further changes. */
+function configured(
+  { port, dir }: { readonly port: number; readonly dir: string },
+  [plain, health]: readonly number[],
+  further: Readonly<Record<string, string>> = {},
+): string {
   const changes = {
+    ...further,
     " /tmp/": ` ${dir}/`,
     "server gateway:9191": `server 127.0.0.1:${gatewayPort}`,
-    "listen 8080": `listen 127.0.0.1:${plainPort}`,
-    "listen 127.0.0.1:8081": `listen 127.0.0.1:${healthPort}`,
+    "listen 8080": `listen 127.0.0.1:${plain}`,
+    "listen 127.0.0.1:8081": `listen 127.0.0.1:${health}`,
     "listen 8443": `listen 127.0.0.1:${port}`,
     "/run/secrets/edge_certificate": certFile,
     "/run/secrets/edge_key": keyFile,
@@ -52,7 +64,8 @@ const nginx = await startNginx(({ port, dir }) => {
     assert.ok(changed.includes(from), from);
     return changed.replaceAll(from, to);
   }, text);
-});
+}
+const nginx = await startNginx((at) => configured(at, [plainPort, healthPort]));
 after(() => nginx.close());
 
 const baseUrl = `https://localhost:${nginx.port}`;
@@ -144,6 +157,44 @@ test("the gateway sees the address of the client, and no forged one", {
   const sql = "SELECT coarse_address FROM auth.login WHERE user_id = $1";
   const { rows } = await world.pool.query(sql, [ana!.userId]);
   assert.deepEqual(rows, [{ coarse_address: "127.1.2.0/24" }]);
+});
+
+test("behind a load balancer that sends the PROXY protocol, the gateway sees the client's address", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  // The lines that the comment of the configuration tells to add.
+  const behind = await startNginx(
+    (at) =>
+      configured(at, otherPorts, {
+        "listen 8443 ssl http2;": "listen 8443 ssl http2 proxy_protocol;",
+        "#   set_real_ip_from 10.0.5.0/24;": "set_real_ip_from 127.0.0.0/8;",
+        "#   real_ip_header proxy_protocol;": "real_ip_header proxy_protocol;",
+      }),
+    { header: "PROXY UNKNOWN\r\n" },
+  );
+  t.after(() => behind.close());
+  const [ana] = await people(edge, "ana");
+  const { refreshToken } = await ana!.login();
+  const balancer = connectPlain(behind.port, "127.0.0.1");
+  balancer.write("PROXY TCP4 203.0.113.77 198.51.100.1 40000 443\r\n");
+  const socket = connect({
+    socket: balancer,
+    servername: "localhost",
+    ALPNProtocols: ["http/1.1"],
+  });
+  const body = JSON.stringify({ refreshToken });
+  const { name } = rulesOf(AuthService.method.refresh);
+  socket.write(
+    `POST /${name} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n` +
+      `x-forwarded-for: 192.0.2.9\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+  );
+  assert.match(await textOf(socket), /^HTTP\/1\.1 200 /);
+  const sql = "SELECT coarse_address FROM auth.login WHERE user_id = $1";
+  const { rows } = await world.pool.query(sql, [ana!.userId]);
+  assert.deepEqual(rows, [{ coarse_address: "203.0.113.0/24" }]);
+  // Without the header, nginx closes the connection.
+  const without = connect({ host: "127.0.0.1", port: behind.port, servername: "localhost" });
+  await assert.rejects(once(without, "secureConnect"));
 });
 
 test("nginx speaks TLS 1.2 and 1.3, prefers HTTP/2, and redirects plain HTTP", {

@@ -72,10 +72,14 @@ export async function startPgbouncer(
 /** Starts an nginx. Its configuration depends on its port and on its folder. */
 export async function startNginx(
   configure: (at: { readonly port: number; readonly dir: string }) => string,
+  options: { readonly header?: string } = {},
 ): Promise<Backend> {
   const [port] = (await freePorts(1)) as [number];
   return startBackend("nginx", port, (dir) =>
-    launchNginx({ dir, port, configuration: configure({ port, dir }), detached: true }),
+    launchNginx({
+      ...options,
+      ...{ dir, port, configuration: configure({ port, dir }), detached: true },
+    }),
   );
 }
 
