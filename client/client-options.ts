@@ -2,6 +2,7 @@ import type { Feature } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "./clock.ts";
 import type { DeviceOptions } from "./login/device.ts";
 import type { ClientStore } from "./store.ts";
+import type { TraceOptions } from "./trace-options.ts";
 
 /** Address of the server, the device that logs in, and the dependencies of a client. */
 export interface ClientOptions {
@@ -28,7 +29,8 @@ export interface ClientOptions {
   readonly webSocket?: typeof WebSocket;
 }
 
-export interface SendOptions {
+/** A retry has the same trace. A send of an earlier run, from the store, has none. */
+export interface SendOptions extends TraceOptions {
   /** Replaces the id that the client would generate; a retry uses the same id again. */
   readonly clientMessageId?: string;
 }

@@ -23,6 +23,7 @@ import { anonymousAuth, createRpc, type Rpc } from "./rpc/rpc.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 import { ClientMessageIds } from "./sending/client-message-ids.ts";
 import { type SendContent, sendRequest, type Target } from "./sending/send-request.ts";
+import type { TraceOptions } from "./trace-options.ts";
 
 /**
  * A device of one user: logs in, keeps a session open, sends, receives, catches up.
@@ -177,12 +178,12 @@ export class LuckyClient extends Emitter<ClientEvents> {
    * client_message_id until it has a result. Messages to one target keep the order of the calls.
    */
   send(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
-    return this.#messenger.send(this.#requestOf(target, content, options));
+    return this.#messenger.send(this.#requestOf(target, content, options), options);
   }
 
   /** Like `send`, over RPC: needs no session. */
   sendByRpc(target: Target, content: SendContent, options: SendOptions = {}): Promise<Accepted> {
-    return this.#messenger.sendByRpc(this.#requestOf(target, content, options));
+    return this.#messenger.sendByRpc(this.#requestOf(target, content, options), options);
   }
 
   /** Reports that the user has read the conversation up to the sequence. */
@@ -212,8 +213,9 @@ export class LuckyClient extends Emitter<ClientEvents> {
   callOverSocket<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
+    options: TraceOptions = {},
   ): Promise<MessageShape<O>> {
-    return this.#messenger.call(method, request);
+    return this.#messenger.call(method, request, options);
   }
 
   #requestOf(target: Target, content: SendContent, { clientMessageId }: SendOptions) {

@@ -30,3 +30,4 @@ export {
   type Stored,
   type StoredSend,
 } from "./store.ts";
+export type { TraceOptions } from "./trace-options.ts";

@@ -24,6 +24,7 @@ import type { TokenKeeper } from "./rpc/tokens.ts";
 import { RpcSender } from "./sending/rpc-sender.ts";
 import { SendQueue } from "./sending/send-queue.ts";
 import { type ClientStore, MemoryStore } from "./store.ts";
+import type { TraceOptions } from "./trace-options.ts";
 
 export interface MessengerOptions {
   readonly clock: Clock;
@@ -81,7 +82,9 @@ export class Messenger {
       });
       this.#session.send({ case: "acknowledge", value: { cursors } });
     });
-    this.#calls = new Calls(clock, (value) => this.#session.send({ case: "rpc", value }));
+    this.#calls = new Calls(clock, (value, trace) =>
+      this.#session.send({ case: "rpc", value }, trace),
+    );
     this.#sendQueue = new SendQueue({
       clock,
       store: this.#store,
@@ -164,14 +167,14 @@ export class Messenger {
       this.#store.removeSend(clientMessageId, target);
   }
 
-  send(request: SendRequest): Promise<Accepted> {
+  send(request: SendRequest, trace: TraceOptions): Promise<Accepted> {
     const { state } = this;
     if (state.kind === "closed") return Promise.reject(closedError(state.reason));
-    return this.#sendQueue.send(request);
+    return this.#sendQueue.send(request, trace);
   }
 
-  sendByRpc(request: SendRequest): Promise<Accepted> {
-    return this.#rpcSender.send(request);
+  sendByRpc(request: SendRequest, trace: TraceOptions): Promise<Accepted> {
+    return this.#rpcSender.send(request, trace);
   }
 
   markRead(conversationId: string, sequence: bigint): void {
@@ -195,8 +198,9 @@ export class Messenger {
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
+    trace: TraceOptions,
   ): Promise<MessageShape<O>> {
-    return this.#calls.call(method, request);
+    return this.#calls.call(method, request, trace);
   }
 
   async #restore(): Promise<void> {

@@ -11,6 +11,7 @@ import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Rpc, RpcResult } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
+import type { TraceOptions } from "../trace-options.ts";
 
 /** Time-out of a call, ms. */
 const TIMEOUT_MS = 10_000;
@@ -20,6 +21,12 @@ const MAX_IN_FLIGHT = 8;
 const MAX_WAITING = 1_000;
 
 type Call = Pick<Rpc, "callId" | "method" | "request">;
+
+/** A call that waits for its turn. */
+interface Waiting {
+  readonly call: Call;
+  readonly trace: TraceOptions;
+}
 
 interface PendingCall {
   readonly timer: Timer;
@@ -33,14 +40,14 @@ interface PendingCall {
  */
 export class Calls {
   readonly #clock: Clock;
-  readonly #write: (call: Call) => boolean;
+  readonly #write: (call: Call, trace: TraceOptions) => boolean;
   readonly #pending = new Map<string, PendingCall>();
-  #waiting: Call[] = [];
+  #waiting: Waiting[] = [];
   #maxInFlight = MAX_IN_FLIGHT;
   #nextId = 1;
 
   /** `write` sends a call on the open session; false when there is none. */
-  constructor(clock: Clock, write: (call: Call) => boolean) {
+  constructor(clock: Clock, write: (call: Call, trace: TraceOptions) => boolean) {
     this.#clock = clock;
     this.#write = write;
   }
@@ -54,6 +61,7 @@ export class Calls {
   async call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
+    trace: TraceOptions = {},
   ): Promise<MessageShape<O>> {
     const callId = String(this.#nextId++);
     const response = await new Promise<Uint8Array>((resolve, reject) => {
@@ -65,11 +73,12 @@ export class Calls {
         this.#fail(callId, `no answer within ${TIMEOUT_MS} ms`),
       );
       this.#pending.set(callId, { timer, resolve, reject });
-      this.#waiting.push({
+      const call = {
         callId,
         method: `${method.parent.typeName}/${method.name}`,
         request: toBinary(method.input, create(method.input, request)),
-      });
+      };
+      this.#waiting.push({ call, trace });
       this.#writeWaiting();
     });
     return fromBinary(method.output, response);
@@ -97,16 +106,17 @@ export class Calls {
 
   #writeWaiting(): void {
     while (this.#pending.size - this.#waiting.length < this.#maxInFlight) {
-      const call = this.#waiting.shift();
-      if (!call) return;
-      if (!this.#write(call)) this.#fail(call.callId, "no session is open");
+      const next = this.#waiting.shift();
+      if (!next) return;
+      const { call, trace } = next;
+      if (!this.#write(call, trace)) this.#fail(call.callId, "no session is open");
     }
   }
 
   #fail(callId: string, text: string): void {
     const pending = this.#pending.get(callId);
     this.#pending.delete(callId);
-    this.#waiting = this.#waiting.filter((call) => call.callId !== callId);
+    this.#waiting = this.#waiting.filter(({ call }) => call.callId !== callId);
     pending?.timer.stop();
     pending?.reject(new LuckyError(ErrorReason.UNAVAILABLE, text));
     this.#writeWaiting();

@@ -7,6 +7,7 @@ import {
   type Welcome,
 } from "../../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock, Timer } from "../clock.ts";
+import type { TraceOptions } from "../trace-options.ts";
 import { helloOf, type Program } from "./hello.ts";
 import { ServerSilence } from "./server-silence.ts";
 
@@ -74,8 +75,9 @@ export class Connection {
   }
 
   /** Writes a frame; false when the connection cannot take it. */
-  send(kind: ClientFrameKind): boolean {
-    return this.sendBytes(toBinary(ClientFrameSchema, create(ClientFrameSchema, { kind })));
+  send(kind: ClientFrameKind, { traceparent = "" }: TraceOptions = {}): boolean {
+    const frame = create(ClientFrameSchema, { kind, traceparent });
+    return this.sendBytes(toBinary(ClientFrameSchema, frame));
   }
 
   /** Writes an encoded ClientFrame; false when the connection cannot take it. */

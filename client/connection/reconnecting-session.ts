@@ -3,6 +3,7 @@ import { Backoff } from "../backoff.ts";
 import { type Clock, pause, type Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import type { TokenKeeper } from "../rpc/tokens.ts";
+import type { TraceOptions } from "../trace-options.ts";
 import {
   ABNORMAL_CLOSURE,
   type ClientFrameKind,
@@ -90,8 +91,8 @@ export class ReconnectingSession {
   }
 
   /** Writes a frame on the open session; false when there is none. */
-  send(kind: ClientFrameKind): boolean {
-    return this.#state.kind === "open" && (this.#connection?.send(kind) ?? false);
+  send(kind: ClientFrameKind, trace?: TraceOptions): boolean {
+    return this.#state.kind === "open" && (this.#connection?.send(kind, trace) ?? false);
   }
 
   /** Writes an encoded ClientFrame on the open session; false when there is none. */

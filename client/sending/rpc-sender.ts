@@ -8,6 +8,7 @@ import type {
 import { Backoff } from "../backoff.ts";
 import { type Clock, pause } from "../clock.ts";
 import { LuckyError } from "../error.ts";
+import type { TraceOptions } from "../trace-options.ts";
 import { entryOf, isEntryOf, MAX_SEND_ATTEMPTS } from "./send-request.ts";
 
 export interface RpcSenderOptions {
@@ -29,14 +30,15 @@ export class RpcSender {
   }
 
   /** Sends; retries with back-off under the same client_message_id. Throws a LuckyError. */
-  async send(request: SendRequest): Promise<Accepted> {
+  async send(request: SendRequest, { traceparent }: TraceOptions = {}): Promise<Accepted> {
     const { clock, messages } = this.#options;
     const backoff = new Backoff({ firstMs: 200, longestMs: 5_000 });
+    const options = traceparent === undefined ? {} : { headers: { traceparent } };
     this.#inFlight.add(request);
     try {
       for (let attempts = 1; ; attempts++) {
         try {
-          const accepted = (await messages.send(request)).accepted!;
+          const accepted = (await messages.send(request, options)).accepted!;
           this.#options.accepted(entryOf(request, accepted));
           return accepted;
         } catch (error) {

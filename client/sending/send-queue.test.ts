@@ -96,6 +96,23 @@ test("a send without a result is retried on the next session, with the same byte
   await Promise.all(results);
 });
 
+test("a send and its retry carry the application's trace, and the next send does not", async () => {
+  const { queue, frames } = setUp();
+  const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
+  const sends = [
+    queue.send(sendRequest({ conversationId: "7" }, "traced", "a"), { traceparent }),
+    queue.send(sendRequest({ conversationId: "7" }, "not traced", "b")),
+  ];
+  for (let session = 0; session < 2; session++) {
+    queue.open(welcome(), undefined);
+    queue.lost();
+  }
+  const traces = frames.map((frame) => fromBinary(ClientFrameSchema, frame).traceparent);
+  assert.deepEqual(traces, [traceparent, "", traceparent, ""]);
+  queue.close(new LuckyError(ErrorReason.UNAVAILABLE, "closed"), { keep: false });
+  await Promise.allSettled(sends);
+});
+
 test("two sends with one client_message_id are never in flight together", async () => {
   const { queue, send, keys } = setUp();
   queue.open(welcome(), undefined);

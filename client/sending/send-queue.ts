@@ -15,6 +15,7 @@ import type { Clock, Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import { frameWeight, type RateLimit } from "../rate-limit.ts";
 import type { ClientStore, StoredSend } from "../store.ts";
+import type { TraceOptions } from "../trace-options.ts";
 import { entryOf, isEntryOf, MAX_SEND_ATTEMPTS, partsOf } from "./send-request.ts";
 
 /** Largest number of sends without a result; more are rejected with OVERLOADED. */
@@ -32,6 +33,7 @@ interface Pending extends StoredSend {
   readonly order: number;
   readonly decoded: SendRequest;
   readonly backoff: Backoff;
+  readonly trace: TraceOptions;
   attempts: number;
   writtenAtMs: number;
   readonly settle: (settled: Settled) => void;
@@ -80,14 +82,14 @@ export class SendQueue {
 
   /** Queues the sends that an earlier run left without a result. */
   restore(sends: readonly StoredSend[]): void {
-    for (const send of sends) this.#enqueue(send, () => {});
+    for (const send of sends) this.#enqueue(send, {}, () => {});
   }
 
   /**
    * Sends; resolves when the message is in the log, rejects when it is refused or its retries are
    * used up.
    */
-  send(request: SendRequest): Promise<Accepted> {
+  send(request: SendRequest, trace: TraceOptions = {}): Promise<Accepted> {
     return new Promise((resolve, reject) => {
       if (this.#queue.length + this.#inFlight.size >= MAX_QUEUED_SENDS) {
         reject(
@@ -102,7 +104,7 @@ export class SendQueue {
         request: toBinary(SendRequestSchema, request),
       };
       this.#options.store.putSend(send);
-      this.#enqueue(send, (settled) => {
+      this.#enqueue(send, trace, (settled) => {
         if (settled.kind === "accepted") resolve(settled.accepted);
         else reject(settled.error);
       });
@@ -180,9 +182,10 @@ export class SendQueue {
     pending.settle(refused(pending, new LuckyError(reason, text)));
   }
 
-  #enqueue(send: StoredSend, settle: (settled: Settled) => void): void {
+  #enqueue(send: StoredSend, trace: TraceOptions, settle: (settled: Settled) => void): void {
     this.#queue.push({
       ...send,
+      trace,
       settle,
       order: this.#nextOrder++,
       decoded: fromBinary(SendRequestSchema, send.request),
@@ -224,10 +227,13 @@ export class SendQueue {
   }
 
   #write(pending: Pending, limits: Limits): void {
-    const frame = new BinaryWriter()
-      .tag(ClientFrameSchema.field.send.number, WireType.LengthDelimited)
-      .bytes(pending.request)
-      .finish();
+    const { send, traceparent } = ClientFrameSchema.field;
+    const writer = new BinaryWriter()
+      .tag(send.number, WireType.LengthDelimited)
+      .bytes(pending.request);
+    const { traceparent: context } = pending.trace;
+    if (context) writer.tag(traceparent.number, WireType.LengthDelimited).string(context);
+    const frame = writer.finish();
     const tooLarge = tooLargeText(pending, frame.length, limits);
     if (tooLarge !== undefined) {
       const error = new LuckyError(ErrorReason.INVALID_ARGUMENT, tooLarge, { field: "content" });

@@ -151,6 +151,35 @@ test("a call over the socket of a device is traced from its frame on", {
   ]);
 });
 
+test("sends and calls of the client belong to the application's trace when it asks for that", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const { client } = await ana!.clientDevice();
+  t.after(() => ana!.closeDevices());
+  await client.connect();
+  const to = { userId: ben!.userId };
+  const [bySocket, byRpc, call] = [context(), context(), context()];
+  await client.send(to, "not traced");
+  await client.send(to, "hi", bySocket);
+  await client.sendByRpc(to, "hi", byRpc);
+  await client.callOverSocket(MessageService.method.sync, {}, call);
+  const rootsOf = ({ traceId }: { traceId: string }) =>
+    spansOf(traceId).filter(({ parentId }) => parentId === "00f067aa0ba902b7");
+  const expected = [
+    [bySocket, "lucky.frame.v1.Send"],
+    [byRpc, SEND],
+    [call, "lucky.frame.v1.Rpc"],
+  ] as const;
+  for (const [trace, root] of expected) {
+    await collector.until(() => rootsOf(trace).length > 0);
+    assert.deepEqual(
+      rootsOf(trace).map(({ name }) => name),
+      [root],
+    );
+  }
+});
+
 test("a collector that does not answer delays no send", { timeout: TIMEOUT }, async (t) => {
   collector.answerWith("nothing");
   t.after(() => collector.answerWith(200));
