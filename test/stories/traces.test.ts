@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { CallOptions } from "@connectrpc/connect";
 import { ClientFrameSchema } from "#gen/lucky/frame/v1/frame_pb.js";
+import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { type ReceivedSpan, startOtlpCollector } from "../backends/otlp-collector.ts";
 import { RawDevice } from "../devices/raw-device.ts";
@@ -131,6 +133,45 @@ test("one trace leads from an RPC through gateway, server and the bus to the del
     `${service("server")}: ${SEND} > ${PUBLISH}`,
     `${service("connect")}: ${PUBLISH} > ${DELIVER}`,
   ]);
+});
+
+test("the trace of a change of a group leads to the delivery of its entry", {
+  timeout: TIMEOUT,
+}, async (t) => {
+  const [ana, ben] = await people(world, "ana", "ben");
+  const to = await RawDevice.hello(world.connects[0]!, (await ben!.login()).accessToken);
+  t.after(() => to.close());
+  const groups = clientOf(world.url, GroupService, (await ana!.login()).accessToken);
+  const gateway = service("gateway");
+  const treeOf = (method: string) => {
+    const name = `lucky.group.v1.GroupService/${method}`;
+    return [
+      `${gateway}: client > ${name}`,
+      `${gateway}: ${name} > ${name}`,
+      `${service("server")}: ${name} > ${name}`,
+      `${service("server")}: ${name} > ${PUBLISH}`,
+      `${service("connect")}: ${PUBLISH} > ${DELIVER}`,
+    ];
+  };
+  const traceOf = async (change: (options: CallOptions) => Promise<unknown>) => {
+    const { traceId, traceparent } = context();
+    await change({ headers: { traceparent } });
+    await to.next("deliver");
+    return traceId;
+  };
+  const { group } = await groups.createGroup({ name: "a group", userIds: [ben!.userId] });
+  await to.next("deliver");
+  const member = { groupId: group!.groupId, userId: ben!.userId };
+  const created = await traceOf((options) =>
+    groups.createGroup({ name: "g", userIds: [ben!.userId] }, options),
+  );
+  await mustHaveTree(created, treeOf("CreateGroup"));
+  const removed = await traceOf((options) => groups.removeMember(member, options));
+  await mustHaveTree(removed, treeOf("RemoveMember"));
+  const added = await traceOf((options) =>
+    groups.addMembers({ groupId: member.groupId, userIds: [member.userId] }, options),
+  );
+  await mustHaveTree(added, treeOf("AddMembers"));
 });
 
 test("a call over the socket of a device is traced from its frame on", {

@@ -1,5 +1,5 @@
 import { type Conversations, channelsOf } from "../conversations/conversations.ts";
-import type { WrittenEntry } from "../log/write-entry.ts";
+import type { CommittedEntry } from "../log/write-entry.ts";
 import { deliveryOf } from "./envelopes.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
@@ -11,11 +11,12 @@ import type { Relay } from "./relay.ts";
  */
 export function publishEntry(
   { conversations, relay, outbox }: { conversations: Conversations; relay: Relay; outbox: Outbox },
-  written: WrittenEntry,
+  written: CommittedEntry,
 ): void {
   const { outboxId, conversationId, conversationKind: kind, users, body, membersChanged } = written;
   if (membersChanged) conversations.evict(conversationId);
   const channels = channelsOf({ conversationId, kind, users });
   const delivery = deliveryOf({ conversationId, channels }, [written]);
-  relay.offer({ outboxId, outbox, bytes: body.length, spans: [], deliveries: () => [delivery] });
+  const spans = written.span === undefined ? [] : [written.span];
+  relay.offer({ outboxId, outbox, bytes: body.length, spans, deliveries: () => [delivery] });
 }

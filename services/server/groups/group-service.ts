@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import type { ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
   AddMembersResponseSchema,
   CreateGroupResponseSchema,
@@ -10,6 +10,7 @@ import {
 } from "#gen/lucky/group/v1/group_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
 import { idOfPageToken, pageOf, pageTokenOf } from "#platform/rpc/pages.ts";
+import { spanKey } from "#platform/tracing/traces.ts";
 import {
   addMembers,
   createGroup,
@@ -29,11 +30,23 @@ export function groupService(
   },
 ): ServiceImpl<typeof GroupService> {
   const { logs, mustServe } = dependencies;
+
+  /** The dependencies of a call: the publication of its entry is a part of its trace. */
+  function tracedBy({ values }: HandlerContext): GroupDependencies {
+    const span = values.get(spanKey);
+    if (span === undefined) return dependencies;
+    return {
+      ...dependencies,
+      publish: (db, written) => dependencies.publish(db, { ...written, span }),
+    };
+  }
+
   return {
     async createGroup({ name, userIds, clientGroupId }, context) {
       mustServe();
       const { userId: ownerId } = userOf(context);
-      const group = await createGroup(dependencies, { ownerId, name, userIds, clientGroupId });
+      const request = { ownerId, name, userIds, clientGroupId };
+      const group = await createGroup(tracedBy(context), request);
       return create(CreateGroupResponseSchema, { group });
     },
     async getGroup({ groupId }, context) {
@@ -56,13 +69,13 @@ export function groupService(
     async addMembers({ groupId, userIds }, context) {
       mustServe();
       const { userId: callerId } = userOf(context);
-      const group = await addMembers(dependencies, { groupId, callerId, userIds });
+      const group = await addMembers(tracedBy(context), { groupId, callerId, userIds });
       return create(AddMembersResponseSchema, { group });
     },
     async removeMember({ groupId, userId }, context) {
       mustServe();
       const { userId: callerId } = userOf(context);
-      const group = await removeMember(dependencies, { groupId, callerId, userId });
+      const group = await removeMember(tracedBy(context), { groupId, callerId, userId });
       return create(RemoveMemberResponseSchema, { group });
     },
   };

@@ -18,7 +18,7 @@ import { refusalOfState, type Users } from "../conversations/users.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
-import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
+import type { CommittedEntry, WriteEntry } from "../log/write-entry.ts";
 import { type GroupRequest, readGroupByKey, requestHash } from "./group-requests.ts";
 import {
   type GroupRow,
@@ -40,7 +40,7 @@ export interface GroupDependencies {
   readonly config: { readonly maxGroupMembers: number; readonly maxGroupsPerUser: number };
   readonly writeEntry: WriteEntry;
   /** Publishes an entry that was written to the database. Called after each commit. */
-  readonly publish: (db: Database, written: WrittenEntry) => void;
+  readonly publish: (db: Database, written: CommittedEntry) => void;
 }
 
 const GROUP = ConversationKind.GROUP;

@@ -3,6 +3,7 @@ import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
+import type { Span } from "#platform/tracing/traces.ts";
 import { bigints } from "./arrays.ts";
 import type { PoolClient } from "./database.ts";
 import { bodyOf } from "./entries.ts";
@@ -37,6 +38,12 @@ export interface WrittenEntry {
   readonly memberships: readonly MembershipChange[];
   /** Whether cached memberships of the conversation are stale after the commit. */
   readonly membersChanged: boolean;
+}
+
+/** An entry that the server wrote and committed. */
+export interface CommittedEntry extends WrittenEntry {
+  /** Span of the call that caused it; absent when the call is not traced. */
+  readonly span?: Span;
 }
 
 /**
