@@ -45,6 +45,19 @@ const CODES: Record<ErrorReason, Code> = {
   [ErrorReason.PROOF_REQUIRED]: Code.PermissionDenied,
   [ErrorReason.DEADLINE_EXCEEDED]: Code.DeadlineExceeded,
   [ErrorReason.CANCELED]: Code.Canceled,
+  [ErrorReason.MESSAGE_NOT_FOUND]: Code.NotFound,
+  [ErrorReason.MESSAGE_RECALLED]: Code.FailedPrecondition,
+  [ErrorReason.CHANGE_WINDOW_PASSED]: Code.FailedPrecondition,
+  [ErrorReason.CHANGE_LIMIT_REACHED]: Code.FailedPrecondition,
+  [ErrorReason.CHANGE_DENIED]: Code.PermissionDenied,
+  [ErrorReason.REPLY_TARGET_INVALID]: Code.InvalidArgument,
+  [ErrorReason.MENTION_INVALID]: Code.InvalidArgument,
+  [ErrorReason.MENTION_ALL_DENIED]: Code.PermissionDenied,
+  [ErrorReason.REACTION_INVALID]: Code.InvalidArgument,
+  [ErrorReason.REACTION_LIMIT_REACHED]: Code.FailedPrecondition,
+  [ErrorReason.PIN_LIMIT_REACHED]: Code.FailedPrecondition,
+  [ErrorReason.FORWARD_DENIED]: Code.PermissionDenied,
+  [ErrorReason.FORWARD_TOO_LARGE]: Code.InvalidArgument,
 };
 
 /**

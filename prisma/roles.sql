@@ -30,8 +30,10 @@ GRANT USAGE ON SCHEMA im TO lucky_server;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA im TO lucky_server;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA im TO lucky_server;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA im TO lucky_server;
--- The log is append-only, and a conversation, its users' pair and its creation key stay.
+-- The log is append-only, except that edits and recalls replace bodies. A conversation, its users' pair
+-- and its creation key stay.
 REVOKE UPDATE, DELETE ON im.entry, im.direct, im.group_key FROM lucky_server;
+GRANT UPDATE (body) ON im.entry TO lucky_server;
 -- Only the owner changes the buckets: restores and moves.
 REVOKE INSERT, UPDATE, DELETE ON im.bucket, im.database FROM lucky_server;
 -- A former member keeps a row.

@@ -108,6 +108,41 @@ export type Member = Prisma.MemberModel
  */
 export type Entry = Prisma.EntryModel
 /**
+ * Model Change
+ * 
+ */
+export type Change = Prisma.ChangeModel
+/**
+ * Model MessageState
+ * 
+ */
+export type MessageState = Prisma.MessageStateModel
+/**
+ * Model Revision
+ * 
+ */
+export type Revision = Prisma.RevisionModel
+/**
+ * Model Reaction
+ * 
+ */
+export type Reaction = Prisma.ReactionModel
+/**
+ * Model Withdrawn
+ * 
+ */
+export type Withdrawn = Prisma.WithdrawnModel
+/**
+ * Model Mention
+ * 
+ */
+export type Mention = Prisma.MentionModel
+/**
+ * Model Hidden
+ * 
+ */
+export type Hidden = Prisma.HiddenModel
+/**
  * Model Outbox
  * 
  */

@@ -8,7 +8,9 @@ import { file_lucky_group_v1_group } from "#gen/lucky/group/v1/group_pb.js";
 import { file_lucky_internal_ingress_v1_ingress } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import { file_lucky_internal_operations_v1_process } from "#gen/lucky/internal/operations/v1/process_pb.js";
 import { file_lucky_internal_session_v1_session } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { file_lucky_message_v1_change } from "#gen/lucky/message/v1/change_pb.js";
 import { file_lucky_message_v1_conversation } from "#gen/lucky/message/v1/conversation_pb.js";
+import { file_lucky_message_v1_history } from "#gen/lucky/message/v1/history_pb.js";
 import { file_lucky_message_v1_message } from "#gen/lucky/message/v1/message_pb.js";
 import { file_lucky_operations_v1_operations } from "#gen/lucky/operations/v1/operations_pb.js";
 import { ServiceProcess, served_by } from "#gen/lucky/options/v1/options_pb.js";
@@ -30,7 +32,9 @@ export const SERVICES: readonly DescService[] = [
   file_lucky_internal_ingress_v1_ingress,
   file_lucky_internal_operations_v1_process,
   file_lucky_internal_session_v1_session,
+  file_lucky_message_v1_change,
   file_lucky_message_v1_conversation,
+  file_lucky_message_v1_history,
   file_lucky_message_v1_message,
   file_lucky_operations_v1_operations,
   file_lucky_presence_v1_presence,

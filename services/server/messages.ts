@@ -47,6 +47,9 @@ export function messageService(
         },
       });
     },
+    async forward() {
+      throw new Error("not built yet");
+    },
     async listEntries(request, context) {
       mustServe();
       return listEntries(logs, { userId: userOf(context).userId, request });

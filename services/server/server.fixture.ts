@@ -14,7 +14,9 @@ import {
   type RecordAuditRequest,
   SessionService,
 } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { ChangeService } from "#gen/lucky/message/v1/change_pb.js";
 import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
+import { HistoryService } from "#gen/lucky/message/v1/history_pb.js";
 import {
   MessageService,
   type SendRequest,
@@ -75,6 +77,8 @@ export interface RunningServer {
   readonly metrics: Metrics;
   messages(userId: string): Client<typeof MessageService>;
   conversations(userId: string): Client<typeof ConversationService>;
+  changes(userId: string): Client<typeof ChangeService>;
+  history(userId: string): Client<typeof HistoryService>;
   groups(userId: string): Client<typeof GroupService>;
   presence(userId: string): Client<typeof PresenceService>;
   operations(userId: string): Client<typeof OperationsService>;
@@ -235,6 +239,8 @@ export class Stand {
       metrics,
       messages: (userId) => createClient(MessageService, transport(userId)),
       conversations: (userId) => createClient(ConversationService, transport(userId)),
+      changes: (userId) => createClient(ChangeService, transport(userId)),
+      history: (userId) => createClient(HistoryService, transport(userId)),
       groups: (userId) => createClient(GroupService, transport(userId)),
       presence: (userId) => createClient(PresenceService, transport(userId)),
       operations: (userId) => createClient(OperationsService, transport(userId)),

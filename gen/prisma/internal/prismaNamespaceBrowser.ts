@@ -69,6 +69,13 @@ export const ModelName = {
   GroupKey: 'GroupKey',
   Member: 'Member',
   Entry: 'Entry',
+  Change: 'Change',
+  MessageState: 'MessageState',
+  Revision: 'Revision',
+  Reaction: 'Reaction',
+  Withdrawn: 'Withdrawn',
+  Mention: 'Mention',
+  Hidden: 'Hidden',
   Outbox: 'Outbox',
   DeadLetter: 'DeadLetter',
   News: 'News',
@@ -337,6 +344,80 @@ export const EntryScalarFieldEnum = {
 } as const
 
 export type EntryScalarFieldEnum = (typeof EntryScalarFieldEnum)[keyof typeof EntryScalarFieldEnum]
+
+
+export const ChangeScalarFieldEnum = {
+  conversationId: 'conversationId',
+  sequence: 'sequence',
+  shownSequence: 'shownSequence'
+} as const
+
+export type ChangeScalarFieldEnum = (typeof ChangeScalarFieldEnum)[keyof typeof ChangeScalarFieldEnum]
+
+
+export const MessageStateScalarFieldEnum = {
+  conversationId: 'conversationId',
+  sequence: 'sequence',
+  changedSequence: 'changedSequence',
+  recalled: 'recalled',
+  edits: 'edits',
+  pinnedSequence: 'pinnedSequence',
+  state: 'state'
+} as const
+
+export type MessageStateScalarFieldEnum = (typeof MessageStateScalarFieldEnum)[keyof typeof MessageStateScalarFieldEnum]
+
+
+export const RevisionScalarFieldEnum = {
+  conversationId: 'conversationId',
+  sequence: 'sequence',
+  revision: 'revision',
+  editSequence: 'editSequence',
+  atMs: 'atMs',
+  body: 'body'
+} as const
+
+export type RevisionScalarFieldEnum = (typeof RevisionScalarFieldEnum)[keyof typeof RevisionScalarFieldEnum]
+
+
+export const ReactionScalarFieldEnum = {
+  conversationId: 'conversationId',
+  sequence: 'sequence',
+  userId: 'userId',
+  emoji: 'emoji',
+  changedSequence: 'changedSequence'
+} as const
+
+export type ReactionScalarFieldEnum = (typeof ReactionScalarFieldEnum)[keyof typeof ReactionScalarFieldEnum]
+
+
+export const WithdrawnScalarFieldEnum = {
+  conversationId: 'conversationId',
+  sequence: 'sequence',
+  senderId: 'senderId'
+} as const
+
+export type WithdrawnScalarFieldEnum = (typeof WithdrawnScalarFieldEnum)[keyof typeof WithdrawnScalarFieldEnum]
+
+
+export const MentionScalarFieldEnum = {
+  conversationId: 'conversationId',
+  userId: 'userId',
+  sequence: 'sequence',
+  senderId: 'senderId'
+} as const
+
+export type MentionScalarFieldEnum = (typeof MentionScalarFieldEnum)[keyof typeof MentionScalarFieldEnum]
+
+
+export const HiddenScalarFieldEnum = {
+  conversationId: 'conversationId',
+  userId: 'userId',
+  sequence: 'sequence',
+  counted: 'counted'
+} as const
+
+export type HiddenScalarFieldEnum = (typeof HiddenScalarFieldEnum)[keyof typeof HiddenScalarFieldEnum]
 
 
 export const OutboxScalarFieldEnum = {

@@ -17,6 +17,7 @@ import { bigints, integers } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
 import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
+import { stateColumns, stateTables } from "../log/states.ts";
 
 /** Maximum size of a page, bytes of entries; a single entry may be larger. */
 export const PAGE_BYTES = 1_048_576;
@@ -45,17 +46,19 @@ const page = (direction: "ASC" | "DESC") => `
      WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint
        AND im.owns(ARRAY[$1::bigint])
   )
-  SELECT v.last_sequence, v.epoch, cut.sequence, cut.accepted_at_ms, cut.body
+  SELECT v.last_sequence, v.epoch, cut.sequence, cut.accepted_at_ms, cut.body,
+         ${stateColumns("cut", "$2::bigint")}
     FROM visible v
     LEFT JOIN LATERAL (
       SELECT n.*, sum(octet_length(body) + ${ENTRY_BYTES}) OVER (ORDER BY sequence ${direction}) AS bytes,
              row_number() OVER (ORDER BY sequence ${direction}) AS nr
-        FROM (SELECT sequence, accepted_at_ms, body FROM im.entry
+        FROM (SELECT conversation_id, sequence, accepted_at_ms, body FROM im.entry
                WHERE conversation_id = $1::bigint
                  AND sequence > greatest($3::bigint, v.first_sequence - 1)
                  AND sequence < least($4::bigint, v.last_sequence + 1)
                ORDER BY sequence ${direction} LIMIT $5::int) n
     ) cut ON cut.nr = 1 OR cut.bytes <= ${PAGE_BYTES}
+    ${stateTables("cut")}
    ORDER BY cut.sequence`;
 
 const ofConversation = { kind: "conversations", ids: 1 } as const;
@@ -74,24 +77,24 @@ export const selectEntryRanges: Statement = {
   name: "im_entry_ranges",
   route: { kind: "conversations", ids: 2 },
   text: `
-    SELECT nr, sequence, accepted_at_ms, body FROM (
-      SELECT i.nr::int AS nr, n.*,
+    SELECT cut.nr, cut.sequence, cut.accepted_at_ms, cut.body, ${stateColumns("cut", "cut.user_id")} FROM (
+      SELECT i.nr::int AS nr, i.user_id, n.*,
              sum(octet_length(n.body) + ${ENTRY_BYTES}) OVER (ORDER BY i.nr, n.sequence) AS bytes,
              row_number() OVER (ORDER BY i.nr, n.sequence) AS place
         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[])
              WITH ORDINALITY AS i(user_id, conversation_id, after, most, nr)
         JOIN im.member m ON m.conversation_id = i.conversation_id AND m.user_id = i.user_id
        CROSS JOIN LATERAL (
-         SELECT sequence, accepted_at_ms, body FROM im.entry e
+         SELECT conversation_id, sequence, accepted_at_ms, body FROM im.entry e
           WHERE e.conversation_id = i.conversation_id
             AND e.sequence > greatest(i.after, m.first_sequence - 1)
             AND e.sequence <= CASE WHEN m.left_sequence > 0 THEN m.left_sequence
                                    ELSE 9223372036854775807 END
           ORDER BY e.sequence LIMIT i.most) n
        WHERE im.owns($2::bigint[])
-    ) cut
-    WHERE place = 1 OR bytes <= ${READ_BYTES}
-    ORDER BY nr, sequence`,
+    ) cut ${stateTables("cut")}
+    WHERE cut.place = 1 OR cut.bytes <= ${READ_BYTES}
+    ORDER BY cut.nr, cut.sequence`,
 };
 
 /** A page of the cursors of members: one row with null columns when it is empty, no row for a non-member. */

@@ -1,8 +1,9 @@
 import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type Content, ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
-import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
+import type { Content } from "#gen/lucky/message/v1/content_pb.js";
+import { type Entry, EntrySchema, MessageStateSchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { scan, WireWriter, writeVarint } from "#platform/wire.ts";
 import type { Kind } from "./kinds.ts";
+import type { StateRow } from "./states.ts";
 
 /** Maximum bytes that `writePrefix` writes. */
 export const PREFIX_BYTES = 33;
@@ -48,8 +49,8 @@ export function tail(sequence: number, acceptedAtMs: number): Uint8Array {
   return bytes.subarray(0, at);
 }
 
-/** A row of im.entry. `bigint` columns are decimal strings. */
-export interface EntryRow {
+/** A row of im.entry with its state. `bigint` columns are decimal strings. */
+export interface EntryRow extends StateRow {
   readonly sequence: string;
   readonly accepted_at_ms: string;
   readonly body: Buffer;
@@ -57,15 +58,31 @@ export interface EntryRow {
 
 /** Encodes a row as lucky.message.v1.Entry. */
 export function wholeEntry(row: EntryRow): Uint8Array {
+  if (row.state != null || row.deleted) return toBinary(EntrySchema, entryOf(row));
   return Buffer.concat([row.body, tail(Number(row.sequence), Number(row.accepted_at_ms))]);
 }
 
-/** Decodes a row as an Entry. */
+/** Decodes a row as an Entry, with its state. */
 export function entryOf(row: EntryRow): Entry {
-  const entry = fromBinary(EntrySchema, row.body);
+  const entry = fromBinary(EntrySchema, row.deleted ? withoutSenderFields(row.body) : row.body);
   entry.sequence = BigInt(row.sequence);
   entry.acceptedAtMs = BigInt(row.accepted_at_ms);
+  if (row.state == null && !row.deleted) return entry;
+  entry.state = fromBinary(MessageStateSchema, row.state ?? new Uint8Array(0));
+  entry.state.myReactions = [...(row.my_reactions ?? [])];
+  entry.state.deletedForMe = row.deleted ?? false;
   return entry;
+}
+
+/**
+ * The body of an entry without what its sender wrote, the client_message_id excepted: the device that sent
+ * it recognises it by that.
+ */
+export function withoutSenderFields(body: Uint8Array): Uint8Array {
+  const parts = scan(body)
+    .filter(([number]) => number <= FIRST_SENDER_FIELD)
+    .map(([, , , end, tagStart]) => body.subarray(tagStart, end));
+  return Buffer.concat(parts);
 }
 
 /**
@@ -80,8 +97,13 @@ export function flagsOf({ shown, countable }: Pick<Kind, "shown" | "countable">)
  * Encodes the body of an entry that the server itself writes. All deliveries and reads of the entry
  * copy its body, and with it the flags of its kind.
  */
-export function bodyOf(prefix: Prefix, content: Content, kind: Kind): Buffer {
-  const fields = toBinary(EntrySchema, create(EntrySchema, { content, ...flagsOf(kind) }));
+export function bodyOf(
+  prefix: Prefix,
+  content: Content,
+  { kind, clientMessageId = "" }: { kind: Kind; clientMessageId?: string },
+): Buffer {
+  const entry = create(EntrySchema, { clientMessageId, content, ...flagsOf(kind) });
+  const fields = toBinary(EntrySchema, entry);
   const start = Buffer.allocUnsafe(PREFIX_BYTES);
   return new WireWriter(PREFIX_BYTES + fields.length)
     .raw(start.subarray(0, writePrefix(start, 0, prefix)))
@@ -90,15 +112,11 @@ export function bodyOf(prefix: Prefix, content: Content, kind: Kind): Buffer {
 }
 
 /**
- * Whether a duplicate send equals the stored body: compares the bytes first, then the decoded
- * content.
+ * Whether a duplicate send equals the stored body: compares the bytes first, then the decoded fields.
  */
 export function isSameSend(body: Uint8Array, fields: Uint8Array): boolean {
   const first = scan(body).find(([number]) => number >= FIRST_SENDER_FIELD);
   const stored = first === undefined ? new Uint8Array(0) : body.subarray(first[4]);
   if (Buffer.compare(stored, fields) === 0) return true;
-  const before = fromBinary(EntrySchema, stored).content;
-  const now = fromBinary(EntrySchema, fields).content;
-  if (before === undefined || now === undefined) return before === now;
-  return equals(ContentSchema, before, now);
+  return equals(EntrySchema, fromBinary(EntrySchema, stored), fromBinary(EntrySchema, fields));
 }

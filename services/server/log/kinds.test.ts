@@ -39,12 +39,12 @@ test("a kind that devices may send is countable, because the append counts every
   const serverOnly = all.filter(({ name }) => !isFromDevices(name as KindName));
   assert.deepEqual(
     serverOnly.map(({ name }) => name),
-    ["tip", "callRecord"],
+    ["tip", "callRecord", "merged", "edit", "recall", "reactions", "pin", "unpin"],
   );
 });
 
 test("kinds are found by their numbers", () => {
-  assert.equal(COUNTABLE_KINDS, "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13");
+  assert.equal(COUNTABLE_KINDS, "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14");
   assert.equal(mayHaveMemberships(kindNumber("tip")), true);
   assert.equal(mayHaveMemberships(kindNumber("text")), false);
   assert.equal(mayHaveMemberships(99), false, "a kind of a later version");

@@ -26,6 +26,14 @@ const MESSAGE: Kind = {
   memberships: false,
 };
 
+const CHANGE: Kind = {
+  countable: false,
+  shown: false,
+  preview: false,
+  push: false,
+  memberships: false,
+};
+
 /**
  * All kinds of entries. A field number below 20 in Content is a message, except 11, the tip. From 20
  * on it is a change of earlier entries: not countable, not shown, no preview, no push.
@@ -44,6 +52,12 @@ export const KINDS: { readonly [name in KindName]: Kind } = {
   tip: { countable: false, shown: true, preview: true, push: false, memberships: true },
   callRecord: MESSAGE,
   custom: MESSAGE,
+  merged: MESSAGE,
+  edit: CHANGE,
+  recall: CHANGE,
+  reactions: CHANGE,
+  pin: CHANGE,
+  unpin: CHANGE,
 };
 
 const names = Object.keys(KINDS) as KindName[];
@@ -54,6 +68,9 @@ export function kindNumber(name: KindName): number {
 }
 
 const deviceKinds = new Set(DEVICE_KINDS);
+
+/** The first kind that is a change of earlier entries; all later ones are changes, too. */
+export const FIRST_CHANGE = 20;
 
 /**
  * Whether a device may send a kind; otherwise only the server writes it. The contract says so. These

@@ -22,6 +22,8 @@ export interface NewEntry {
    * memberships stale. Joins and leaves in the content do so without this flag.
    */
   readonly rightsChange?: boolean;
+  /** client_message_id of the call that caused it, which deduplicates retries; absent: none. */
+  readonly clientMessageId?: string;
 }
 
 /** An entry that enters the log when its transaction commits. */
@@ -60,6 +62,14 @@ interface MovedRow {
   users: string[] | null;
 }
 
+/** Records that the entry $2 is a change, and the last message or tip before it. */
+const INSERT_CHANGE = `
+  INSERT INTO im.change (conversation_id, sequence, shown_sequence)
+  SELECT $1::bigint, $2::bigint,
+         coalesce((SELECT shown_sequence FROM im.change
+                    WHERE conversation_id = $1::bigint AND sequence = $2::bigint - 1),
+                  $2::bigint - 1)`;
+
 /** Creates the function that appends the server's own entries. */
 export function entryWriter(options: {
   ids: Ids;
@@ -68,7 +78,14 @@ export function entryWriter(options: {
   outboxDelayMs: number;
 }): WriteEntry {
   const { ids, clock, outboxDelayMs } = options;
-  return async (client, { conversationId, causedBy, content: init, rightsChange = false }) => {
+  return async (client, entry) => {
+    const {
+      conversationId,
+      causedBy,
+      content: init,
+      rightsChange = false,
+      clientMessageId,
+    } = entry;
     const content = create(ContentSchema, init);
     const { case: name } = content.kind;
     if (name === undefined) throw new Error("an entry needs content");
@@ -96,11 +113,11 @@ export function entryWriter(options: {
       messageId: BigInt(messageId),
       senderId: BigInt(causedBy),
     };
-    const body = bodyOf(prefix, content, KINDS[name]);
+    const body = bodyOf(prefix, content, { kind: KINDS[name], clientMessageId });
     await client.query(
       `INSERT INTO im.entry (conversation_id, sequence, message_id, sender_id, kind, countable,
-                             accepted_at_ms, body)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+                             accepted_at_ms, body, client_message_id)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
       [
         conversationId,
         last_sequence,
@@ -110,8 +127,10 @@ export function entryWriter(options: {
         last_countable,
         acceptedAtMs,
         body,
+        clientMessageId ?? null,
       ],
     );
+    if (!KINDS[name].shown) await client.query(INSERT_CHANGE, [conversationId, last_sequence]);
     await client.query(
       `INSERT INTO im.outbox (outbox_id, conversation_ids, base_sequences, counts, created_at_ms,
                               next_attempt_at_ms, member_ids)

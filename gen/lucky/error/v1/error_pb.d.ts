@@ -358,6 +358,103 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_CANCELED = 40;
    */
   CANCELED = 40,
+
+  /**
+   * not_found: no such message, or none that the caller may see: it is outside of what the caller may
+   * read, the caller has deleted it for themselves, or the sequence is of a tip or a change.
+   *
+   * @generated from enum value: ERROR_REASON_MESSAGE_NOT_FOUND = 41;
+   */
+  MESSAGE_NOT_FOUND = 41,
+
+  /**
+   * failed_precondition: the message was recalled.
+   *
+   * @generated from enum value: ERROR_REASON_MESSAGE_RECALLED = 42;
+   */
+  MESSAGE_RECALLED = 42,
+
+  /**
+   * failed_precondition: the time in which the message may be changed has passed, or the operator has
+   * switched the change off.
+   *
+   * @generated from enum value: ERROR_REASON_CHANGE_WINDOW_PASSED = 43;
+   */
+  CHANGE_WINDOW_PASSED = 43,
+
+  /**
+   * failed_precondition: the message was edited as often as it may be.
+   *
+   * @generated from enum value: ERROR_REASON_CHANGE_LIMIT_REACHED = 44;
+   */
+  CHANGE_LIMIT_REACHED = 44,
+
+  /**
+   * permission_denied: the caller may not make this change: the message is another user's, its kind
+   * cannot be edited, or the rule of the group does not let the caller pin.
+   *
+   * @generated from enum value: ERROR_REASON_CHANGE_DENIED = 45;
+   */
+  CHANGE_DENIED = 45,
+
+  /**
+   * invalid_argument: the message to reply to does not exist in the conversation, the sender may not
+   * see it, or it was recalled.
+   *
+   * @generated from enum value: ERROR_REASON_REPLY_TARGET_INVALID = 46;
+   */
+  REPLY_TARGET_INVALID = 46,
+
+  /**
+   * invalid_argument: a mentioned user is not a member of the conversation.
+   *
+   * @generated from enum value: ERROR_REASON_MENTION_INVALID = 47;
+   */
+  MENTION_INVALID = 47,
+
+  /**
+   * permission_denied: the sender may not mention all members.
+   *
+   * @generated from enum value: ERROR_REASON_MENTION_ALL_DENIED = 48;
+   */
+  MENTION_ALL_DENIED = 48,
+
+  /**
+   * invalid_argument: a reaction is not exactly one emoji.
+   *
+   * @generated from enum value: ERROR_REASON_REACTION_INVALID = 49;
+   */
+  REACTION_INVALID = 49,
+
+  /**
+   * failed_precondition: the message has the maximum number of different reactions, or the operator
+   * has switched reactions off.
+   *
+   * @generated from enum value: ERROR_REASON_REACTION_LIMIT_REACHED = 50;
+   */
+  REACTION_LIMIT_REACHED = 50,
+
+  /**
+   * failed_precondition: the conversation has the maximum number of pinned messages, or the operator
+   * has switched pins off.
+   *
+   * @generated from enum value: ERROR_REASON_PIN_LIMIT_REACHED = 51;
+   */
+  PIN_LIMIT_REACHED = 51,
+
+  /**
+   * permission_denied: a message of this kind cannot be forwarded.
+   *
+   * @generated from enum value: ERROR_REASON_FORWARD_DENIED = 52;
+   */
+  FORWARD_DENIED = 52,
+
+  /**
+   * invalid_argument: the messages to forward are together larger than 64 KiB.
+   *
+   * @generated from enum value: ERROR_REASON_FORWARD_TOO_LARGE = 53;
+   */
+  FORWARD_TOO_LARGE = 53,
 }
 
 /**

@@ -127,6 +127,55 @@ export declare type Content = Message<"lucky.message.v1.Content"> & {
      */
     value: Custom;
     case: "custom";
+  } | {
+    /**
+     * Several forwarded messages, shown as one. Only the server writes it, for Forward.
+     *
+     * @generated from field: lucky.message.v1.Merged merged = 14;
+     */
+    value: Merged;
+    case: "merged";
+  } | {
+    /**
+     * Change: an edit of a message. The kinds from 20 on are changes of earlier messages. Only the
+     * server writes them. They are no lines of the conversation and never count as unread.
+     *
+     * @generated from field: lucky.message.v1.Edit edit = 20;
+     */
+    value: Edit;
+    case: "edit";
+  } | {
+    /**
+     * Change: messages were recalled.
+     *
+     * @generated from field: lucky.message.v1.Recall recall = 21;
+     */
+    value: Recall;
+    case: "recall";
+  } | {
+    /**
+     * Change: the reactions to a message.
+     *
+     * @generated from field: lucky.message.v1.Reactions reactions = 22;
+     */
+    value: Reactions;
+    case: "reactions";
+  } | {
+    /**
+     * Change: a message was pinned.
+     *
+     * @generated from field: lucky.message.v1.Pin pin = 23;
+     */
+    value: Pin;
+    case: "pin";
+  } | {
+    /**
+     * Change: a message is no longer pinned.
+     *
+     * @generated from field: lucky.message.v1.Unpin unpin = 24;
+     */
+    value: Unpin;
+    case: "unpin";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -254,6 +303,13 @@ export declare type Image = Message<"lucky.message.v1.Image"> & {
    * @generated from field: bytes preview = 4;
    */
   preview: Uint8Array;
+
+  /**
+   * Text below it, at most 1,024 characters; empty for none. The author may edit it.
+   *
+   * @generated from field: string caption = 5;
+   */
+  caption: string;
 };
 
 /**
@@ -302,6 +358,13 @@ export declare type Video = Message<"lucky.message.v1.Video"> & {
    * @generated from field: lucky.message.v1.Media cover = 5;
    */
   cover?: Media | undefined;
+
+  /**
+   * Text below it, at most 1,024 characters; empty for none. The author may edit it.
+   *
+   * @generated from field: string caption = 6;
+   */
+  caption: string;
 };
 
 /**
@@ -336,6 +399,13 @@ export declare type Audio = Message<"lucky.message.v1.Audio"> & {
    * @generated from field: bytes waveform = 3;
    */
   waveform: Uint8Array;
+
+  /**
+   * Text below it, at most 1,024 characters; empty for none. The author may edit it.
+   *
+   * @generated from field: string caption = 4;
+   */
+  caption: string;
 };
 
 /**
@@ -363,6 +433,13 @@ export declare type File = Message<"lucky.message.v1.File"> & {
    * @generated from field: string file_name = 2;
    */
   fileName: string;
+
+  /**
+   * Text below it, at most 1,024 characters; empty for none. The author may edit it.
+   *
+   * @generated from field: string caption = 3;
+   */
+  caption: string;
 };
 
 /**
@@ -815,4 +892,369 @@ export declare type Custom = Message<"lucky.message.v1.Custom"> & {
  * Use `create(CustomSchema)` to create a new message.
  */
 export declare const CustomSchema: GenMessage<Custom>;
+
+/**
+ * Messages that were forwarded as one, in the order of their original conversation. Only the server
+ * writes it: it copies what the user who forwards may see.
+ *
+ * @generated from message lucky.message.v1.Merged
+ */
+export declare type Merged = Message<"lucky.message.v1.Merged"> & {
+  /**
+   * The messages, 1 to 100.
+   *
+   * @generated from field: repeated lucky.message.v1.Merged.Item items = 1;
+   */
+  items: Merged_Item[];
+};
+
+/**
+ * Describes the message lucky.message.v1.Merged.
+ * Use `create(MergedSchema)` to create a new message.
+ */
+export declare const MergedSchema: GenMessage<Merged>;
+
+/**
+ * One forwarded message.
+ *
+ * @generated from message lucky.message.v1.Merged.Item
+ */
+export declare type Merged_Item = Message<"lucky.message.v1.Merged.Item"> & {
+  /**
+   * Author of the original message.
+   *
+   * @generated from field: int64 sender_id = 1 [jstype = JS_STRING];
+   */
+  senderId: string;
+
+  /**
+   * When the server accepted the original, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 accepted_at_ms = 2;
+   */
+  acceptedAtMs: bigint;
+
+  /**
+   * The kind. A merged forward is not forwarded in another one: the list is flat.
+   *
+   * @generated from oneof lucky.message.v1.Merged.Item.kind
+   */
+  kind: {
+    /**
+     * Text.
+     *
+     * @generated from field: lucky.message.v1.Text text = 3;
+     */
+    value: Text;
+    case: "text";
+  } | {
+    /**
+     * Picture.
+     *
+     * @generated from field: lucky.message.v1.Image image = 4;
+     */
+    value: Image;
+    case: "image";
+  } | {
+    /**
+     * Video.
+     *
+     * @generated from field: lucky.message.v1.Video video = 5;
+     */
+    value: Video;
+    case: "video";
+  } | {
+    /**
+     * Voice or music.
+     *
+     * @generated from field: lucky.message.v1.Audio audio = 6;
+     */
+    value: Audio;
+    case: "audio";
+  } | {
+    /**
+     * Any other file.
+     *
+     * @generated from field: lucky.message.v1.File file = 7;
+     */
+    value: File;
+    case: "file";
+  } | {
+    /**
+     * Location on the map.
+     *
+     * @generated from field: lucky.message.v1.Location location = 8;
+     */
+    value: Location;
+    case: "location";
+  } | {
+    /**
+     * Several parts shown as one.
+     *
+     * @generated from field: lucky.message.v1.Composite composite = 9;
+     */
+    value: Composite;
+    case: "composite";
+  } | {
+    /**
+     * Contact card of a user.
+     *
+     * @generated from field: lucky.message.v1.ContactCard contact_card = 10;
+     */
+    value: ContactCard;
+    case: "contactCard";
+  } | {
+    /**
+     * Kind defined by an application.
+     *
+     * @generated from field: lucky.message.v1.Custom custom = 11;
+     */
+    value: Custom;
+    case: "custom";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * fallback_text of the original.
+   *
+   * @generated from field: string fallback_text = 12;
+   */
+  fallbackText: string;
+};
+
+/**
+ * Describes the message lucky.message.v1.Merged.Item.
+ * Use `create(Merged_ItemSchema)` to create a new message.
+ */
+export declare const Merged_ItemSchema: GenMessage<Merged_Item>;
+
+/**
+ * Change of a message by its author: of its text, or of the caption of a picture, a video, a recording
+ * or a file. Only the server writes it, for EditMessage. A device applies it only when the sequence of
+ * this entry is greater than the changed_sequence that it holds for the message.
+ *
+ * @generated from message lucky.message.v1.Edit
+ */
+export declare type Edit = Message<"lucky.message.v1.Edit"> & {
+  /**
+   * Sequence of the message.
+   *
+   * @generated from field: int64 target_sequence = 1;
+   */
+  targetSequence: bigint;
+
+  /**
+   * The new text. Absent when a later edit or a recall has replaced it: then the entry changes
+   * nothing.
+   *
+   * @generated from oneof lucky.message.v1.Edit.change
+   */
+  change: {
+    /**
+     * Replaces Content.text.
+     *
+     * @generated from field: lucky.message.v1.Text text = 2;
+     */
+    value: Text;
+    case: "text";
+  } | {
+    /**
+     * Replaces the caption. Empty: the message has none any more.
+     *
+     * @generated from field: string caption = 3;
+     */
+    value: string;
+    case: "caption";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Replaces Entry.mentioned_user_ids.
+   *
+   * @generated from field: repeated int64 mentioned_user_ids = 4 [jstype = JS_STRING];
+   */
+  mentionedUserIds: string[];
+
+  /**
+   * Replaces Entry.mention_all.
+   *
+   * @generated from field: bool mention_all = 5;
+   */
+  mentionAll: boolean;
+};
+
+/**
+ * Describes the message lucky.message.v1.Edit.
+ * Use `create(EditSchema)` to create a new message.
+ */
+export declare const EditSchema: GenMessage<Edit>;
+
+/**
+ * The entry's sender recalled messages: their content is gone. Only the server writes it, for
+ * RecallMessages.
+ *
+ * @generated from message lucky.message.v1.Recall
+ */
+export declare type Recall = Message<"lucky.message.v1.Recall"> & {
+  /**
+   * Sequences of the messages, ascending, 1 to 100.
+   *
+   * @generated from field: repeated int64 target_sequences = 1;
+   */
+  targetSequences: bigint[];
+
+  /**
+   * Reason for the members; empty for none.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message lucky.message.v1.Recall.
+ * Use `create(RecallSchema)` to create a new message.
+ */
+export declare const RecallSchema: GenMessage<Recall>;
+
+/**
+ * New reactions to one message, of one or several users, joined. Only the server writes it, for
+ * SetReactions.
+ *
+ * @generated from message lucky.message.v1.Reactions
+ */
+export declare type Reactions = Message<"lucky.message.v1.Reactions"> & {
+  /**
+   * Sequence of the message.
+   *
+   * @generated from field: int64 target_sequence = 1;
+   */
+  targetSequence: bigint;
+
+  /**
+   * All reactions to the message after this entry. They replace those of its state.
+   *
+   * @generated from field: repeated lucky.message.v1.ReactionCount counts = 2;
+   */
+  counts: ReactionCount[];
+
+  /**
+   * What changed, 1 to 500.
+   *
+   * @generated from field: repeated lucky.message.v1.Reactions.Delta deltas = 3;
+   */
+  deltas: Reactions_Delta[];
+};
+
+/**
+ * Describes the message lucky.message.v1.Reactions.
+ * Use `create(ReactionsSchema)` to create a new message.
+ */
+export declare const ReactionsSchema: GenMessage<Reactions>;
+
+/**
+ * What one user added or removed.
+ *
+ * @generated from message lucky.message.v1.Reactions.Delta
+ */
+export declare type Reactions_Delta = Message<"lucky.message.v1.Reactions.Delta"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
+   */
+  userId: string;
+
+  /**
+   * The emoji.
+   *
+   * @generated from field: string emoji = 2;
+   */
+  emoji: string;
+
+  /**
+   * Whether the user added it; false: removed it.
+   *
+   * @generated from field: bool added = 3;
+   */
+  added: boolean;
+};
+
+/**
+ * Describes the message lucky.message.v1.Reactions.Delta.
+ * Use `create(Reactions_DeltaSchema)` to create a new message.
+ */
+export declare const Reactions_DeltaSchema: GenMessage<Reactions_Delta>;
+
+/**
+ * How many users reacted to a message with one emoji.
+ *
+ * @generated from message lucky.message.v1.ReactionCount
+ */
+export declare type ReactionCount = Message<"lucky.message.v1.ReactionCount"> & {
+  /**
+   * The emoji.
+   *
+   * @generated from field: string emoji = 1;
+   */
+  emoji: string;
+
+  /**
+   * Number of users, at least 1.
+   *
+   * @generated from field: int64 count = 2;
+   */
+  count: bigint;
+
+  /**
+   * The users who did so last, latest first, at most 3.
+   *
+   * @generated from field: repeated int64 recent_user_ids = 3 [jstype = JS_STRING];
+   */
+  recentUserIds: string[];
+};
+
+/**
+ * Describes the message lucky.message.v1.ReactionCount.
+ * Use `create(ReactionCountSchema)` to create a new message.
+ */
+export declare const ReactionCountSchema: GenMessage<ReactionCount>;
+
+/**
+ * The entry's sender pinned a message. Only the server writes it, for PinMessage.
+ *
+ * @generated from message lucky.message.v1.Pin
+ */
+export declare type Pin = Message<"lucky.message.v1.Pin"> & {
+  /**
+   * Sequence of the message.
+   *
+   * @generated from field: int64 target_sequence = 1;
+   */
+  targetSequence: bigint;
+};
+
+/**
+ * Describes the message lucky.message.v1.Pin.
+ * Use `create(PinSchema)` to create a new message.
+ */
+export declare const PinSchema: GenMessage<Pin>;
+
+/**
+ * The entry's sender removed the pin of a message. Only the server writes it, for UnpinMessage.
+ *
+ * @generated from message lucky.message.v1.Unpin
+ */
+export declare type Unpin = Message<"lucky.message.v1.Unpin"> & {
+  /**
+   * Sequence of the message.
+   *
+   * @generated from field: int64 target_sequence = 1;
+   */
+  targetSequence: bigint;
+};
+
+/**
+ * Describes the message lucky.message.v1.Unpin.
+ * Use `create(UnpinSchema)` to create a new message.
+ */
+export declare const UnpinSchema: GenMessage<Unpin>;
 

@@ -62,14 +62,18 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
   lastSequence: bigint;
 
   /**
-   * The entry at last_sequence. Absent when there is none.
+   * The last message or tip that the caller may see, for lists: not a change, and not a message that
+   * the caller deleted for themselves. Absent when there is none.
    *
    * @generated from field: lucky.message.v1.Entry last_entry = 7;
    */
   lastEntry?: Entry | undefined;
 
   /**
-   * Number of messages from other users after read_sequence. Entries with not_counted do not count.
+   * Number of messages from other users after read_sequence, without those that were recalled or that
+   * the caller deleted for themselves. Entries with not_counted do not count. It is exact unless the caller
+   * has written more than 10,000 messages and changes since read_sequence: then the caller's own messages
+   * beyond these count too.
    *
    * @generated from field: int64 unread_count = 8;
    */
@@ -119,6 +123,27 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
    * @generated from field: int64 epoch = 14;
    */
   epoch: bigint;
+
+  /**
+   * Preview of last_entry. Absent when last_entry is.
+   *
+   * @generated from field: lucky.message.v1.Preview preview = 15;
+   */
+  preview?: Preview | undefined;
+
+  /**
+   * Number of unread messages that mention the caller by name, at most 1,000.
+   *
+   * @generated from field: int32 unread_mentions = 16;
+   */
+  unreadMentions: number;
+
+  /**
+   * Number of unread messages from other users that mention all members, at most 1,000.
+   *
+   * @generated from field: int32 unread_mentions_of_all = 17;
+   */
+  unreadMentionsOfAll: number;
 };
 
 /**
@@ -126,6 +151,49 @@ export declare type Conversation = Message<"lucky.message.v1.Conversation"> & {
  * Use `create(ConversationSchema)` to create a new message.
  */
 export declare const ConversationSchema: GenMessage<Conversation>;
+
+/**
+ * A message in one line, for lists, notifications and quotes. It has no words in any language: the
+ * client says what a kind is called.
+ *
+ * @generated from message lucky.message.v1.Preview
+ */
+export declare type Preview = Message<"lucky.message.v1.Preview"> & {
+  /**
+   * Sequence of the message.
+   *
+   * @generated from field: int64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * Author of the message.
+   *
+   * @generated from field: int64 sender_id = 2 [jstype = JS_STRING];
+   */
+  senderId: string;
+
+  /**
+   * Field number of the kind in Content; 0 when the content is gone.
+   *
+   * @generated from field: int32 kind = 3;
+   */
+  kind: number;
+
+  /**
+   * The first text of the content, at most 100 characters, white space joined: the text, the caption,
+   * a name or title, or fallback_text. Empty when it has none.
+   *
+   * @generated from field: string text = 4;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message lucky.message.v1.Preview.
+ * Use `create(PreviewSchema)` to create a new message.
+ */
+export declare const PreviewSchema: GenMessage<Preview>;
 
 /**
  * Request of GetConversation.

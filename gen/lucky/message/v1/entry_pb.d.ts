@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Content } from "./content_pb.js";
+import type { Content, ReactionCount } from "./content_pb.js";
 
 /**
  * Describes the file lucky/message/v1/entry.proto.
@@ -62,11 +62,65 @@ export declare type Entry = Message<"lucky.message.v1.Entry"> & {
   clientMessageId: string;
 
   /**
-   * The content.
+   * What has become of the message since; absent while nothing has. Set by the server whenever it reads
+   * the entry from the log; absent in live deliveries. A device keeps the state with the greater
+   * changed_sequence.
+   *
+   * @generated from field: lucky.message.v1.MessageState state = 8;
+   */
+  state?: MessageState | undefined;
+
+  /**
+   * The original of a forwarded message; absent for others. Set by the server.
+   *
+   * @generated from field: lucky.message.v1.Origin origin = 9;
+   */
+  origin?: Origin | undefined;
+
+  /**
+   * The content, as it is after the last edit. Absent when the message was recalled, or when the caller
+   * deleted it for themselves.
    *
    * @generated from field: lucky.message.v1.Content content = 10;
    */
   content?: Content | undefined;
+
+  /**
+   * The message that this one replies to: its sequence in this conversation; 0 for none. The quoted text
+   * is not here, so that a recall removes it too: a device that does not have that message calls
+   * GetMessages.
+   *
+   * @generated from field: int64 reply_to_sequence = 11;
+   */
+  replyToSequence: bigint;
+
+  /**
+   * The users whom the text mentions, at most 50.
+   *
+   * @generated from field: repeated int64 mentioned_user_ids = 12 [jstype = JS_STRING];
+   */
+  mentionedUserIds: string[];
+
+  /**
+   * Whether the text mentions all members.
+   *
+   * @generated from field: bool mention_all = 13;
+   */
+  mentionAll: boolean;
+
+  /**
+   * Data of the application, at most 16 pairs.
+   *
+   * @generated from field: map<string, string> extra = 14;
+   */
+  extra: { [key: string]: string };
+
+  /**
+   * Whether the message should arrive without sound and notification.
+   *
+   * @generated from field: bool silent = 15;
+   */
+  silent: boolean;
 
   /**
    * The entry is not a line of its own in the conversation: a client that does not know its kind skips
@@ -91,4 +145,136 @@ export declare type Entry = Message<"lucky.message.v1.Entry"> & {
  * Use `create(EntrySchema)` to create a new message.
  */
 export declare const EntrySchema: GenMessage<Entry>;
+
+/**
+ * What has become of a message since it was sent.
+ *
+ * @generated from message lucky.message.v1.MessageState
+ */
+export declare type MessageState = Message<"lucky.message.v1.MessageState"> & {
+  /**
+   * Sequence of the entry with the last change of the message. A device applies a change only when its
+   * sequence is greater than the changed_sequence that the device holds for the message, so that live
+   * entries, pages and repeats give the same result in any order. 0: not changed by an entry.
+   *
+   * @generated from field: int64 changed_sequence = 1;
+   */
+  changedSequence: bigint;
+
+  /**
+   * When the text was last edited, milliseconds since the Unix epoch; 0: never.
+   *
+   * @generated from field: int64 edited_at_ms = 2;
+   */
+  editedAtMs: bigint;
+
+  /**
+   * Absent unless the message was recalled.
+   *
+   * @generated from field: lucky.message.v1.Recalled recalled = 3;
+   */
+  recalled?: Recalled | undefined;
+
+  /**
+   * All reactions, the oldest emoji first.
+   *
+   * @generated from field: repeated lucky.message.v1.ReactionCount reactions = 4;
+   */
+  reactions: ReactionCount[];
+
+  /**
+   * The reactions of the caller, in the order of the emojis.
+   *
+   * @generated from field: repeated string my_reactions = 5;
+   */
+  myReactions: string[];
+
+  /**
+   * Sequence of the entry that pinned the message; 0: not pinned.
+   *
+   * @generated from field: int64 pinned_sequence = 6;
+   */
+  pinnedSequence: bigint;
+
+  /**
+   * The caller deleted the message for themselves.
+   *
+   * @generated from field: bool deleted_for_me = 7;
+   */
+  deletedForMe: boolean;
+};
+
+/**
+ * Describes the message lucky.message.v1.MessageState.
+ * Use `create(MessageStateSchema)` to create a new message.
+ */
+export declare const MessageStateSchema: GenMessage<MessageState>;
+
+/**
+ * A message was recalled.
+ *
+ * @generated from message lucky.message.v1.Recalled
+ */
+export declare type Recalled = Message<"lucky.message.v1.Recalled"> & {
+  /**
+   * The user who recalled it: the author, or an admin or the owner of the group.
+   *
+   * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
+   */
+  userId: string;
+
+  /**
+   * When, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 at_ms = 2;
+   */
+  atMs: bigint;
+
+  /**
+   * Reason for the members; empty for none.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message lucky.message.v1.Recalled.
+ * Use `create(RecalledSchema)` to create a new message.
+ */
+export declare const RecalledSchema: GenMessage<Recalled>;
+
+/**
+ * The original of a forwarded message. For a message that was forwarded more than once: the first.
+ *
+ * @generated from message lucky.message.v1.Origin
+ */
+export declare type Origin = Message<"lucky.message.v1.Origin"> & {
+  /**
+   * Author of the original.
+   *
+   * @generated from field: int64 sender_id = 1 [jstype = JS_STRING];
+   */
+  senderId: string;
+
+  /**
+   * When the server accepted the original, milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 accepted_at_ms = 2;
+   */
+  acceptedAtMs: bigint;
+
+  /**
+   * message_id of the original.
+   *
+   * @generated from field: int64 message_id = 3 [jstype = JS_STRING];
+   */
+  messageId: string;
+};
+
+/**
+ * Describes the message lucky.message.v1.Origin.
+ * Use `create(OriginSchema)` to create a new message.
+ */
+export declare const OriginSchema: GenMessage<Origin>;
 

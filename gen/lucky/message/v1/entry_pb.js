@@ -9,7 +9,7 @@ import { file_lucky_message_v1_content } from "./content_pb.js";
  * Describes the file lucky/message/v1/entry.proto.
  */
 export const file_lucky_message_v1_entry = /*@__PURE__*/
-  fileDesc("ChxsdWNreS9tZXNzYWdlL3YxL2VudHJ5LnByb3RvEhBsdWNreS5tZXNzYWdlLnYxIuwBCgVFbnRyeRIbCg9jb252ZXJzYXRpb25faWQYASABKANCAjABEhAKCHNlcXVlbmNlGAIgASgDEhYKDmFjY2VwdGVkX2F0X21zGAMgASgDEhYKCm1lc3NhZ2VfaWQYBCABKANCAjABEhUKCXNlbmRlcl9pZBgFIAEoA0ICMAESGQoRY2xpZW50X21lc3NhZ2VfaWQYBiABKAkSKgoHY29udGVudBgKIAEoCzIZLmx1Y2t5Lm1lc3NhZ2UudjEuQ29udGVudBIRCglub3Rfc2hvd24YECABKAgSEwoLbm90X2NvdW50ZWQYESABKAhCbgoTaW0ubHVja3kubWVzc2FnZS52MUIKRW50cnlQcm90b1ABWkNnaXRodWIuY29tL2x1Y2t5LWltL2x1Y2t5L2NsaWVudHMvZ28vZ2VuL2x1Y2t5L21lc3NhZ2UvdjE7bWVzc2FnZXYxogIDTEtZYgZwcm90bzM", [file_lucky_message_v1_content]);
+  fileDesc("ChxsdWNreS9tZXNzYWdlL3YxL2VudHJ5LnByb3RvEhBsdWNreS5tZXNzYWdlLnYxIoYECgVFbnRyeRIbCg9jb252ZXJzYXRpb25faWQYASABKANCAjABEhAKCHNlcXVlbmNlGAIgASgDEhYKDmFjY2VwdGVkX2F0X21zGAMgASgDEhYKCm1lc3NhZ2VfaWQYBCABKANCAjABEhUKCXNlbmRlcl9pZBgFIAEoA0ICMAESGQoRY2xpZW50X21lc3NhZ2VfaWQYBiABKAkSLQoFc3RhdGUYCCABKAsyHi5sdWNreS5tZXNzYWdlLnYxLk1lc3NhZ2VTdGF0ZRIoCgZvcmlnaW4YCSABKAsyGC5sdWNreS5tZXNzYWdlLnYxLk9yaWdpbhIqCgdjb250ZW50GAogASgLMhkubHVja3kubWVzc2FnZS52MS5Db250ZW50EhkKEXJlcGx5X3RvX3NlcXVlbmNlGAsgASgDEh4KEm1lbnRpb25lZF91c2VyX2lkcxgMIAMoA0ICMAESEwoLbWVudGlvbl9hbGwYDSABKAgSMQoFZXh0cmEYDiADKAsyIi5sdWNreS5tZXNzYWdlLnYxLkVudHJ5LkV4dHJhRW50cnkSDgoGc2lsZW50GA8gASgIEhEKCW5vdF9zaG93bhgQIAEoCBITCgtub3RfY291bnRlZBgRIAEoCBosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi5wEKDE1lc3NhZ2VTdGF0ZRIYChBjaGFuZ2VkX3NlcXVlbmNlGAEgASgDEhQKDGVkaXRlZF9hdF9tcxgCIAEoAxIsCghyZWNhbGxlZBgDIAEoCzIaLmx1Y2t5Lm1lc3NhZ2UudjEuUmVjYWxsZWQSMgoJcmVhY3Rpb25zGAQgAygLMh8ubHVja3kubWVzc2FnZS52MS5SZWFjdGlvbkNvdW50EhQKDG15X3JlYWN0aW9ucxgFIAMoCRIXCg9waW5uZWRfc2VxdWVuY2UYBiABKAMSFgoOZGVsZXRlZF9mb3JfbWUYByABKAgiPgoIUmVjYWxsZWQSEwoHdXNlcl9pZBgBIAEoA0ICMAESDQoFYXRfbXMYAiABKAMSDgoGcmVhc29uGAMgASgJIk8KBk9yaWdpbhIVCglzZW5kZXJfaWQYASABKANCAjABEhYKDmFjY2VwdGVkX2F0X21zGAIgASgDEhYKCm1lc3NhZ2VfaWQYAyABKANCAjABQm4KE2ltLmx1Y2t5Lm1lc3NhZ2UudjFCCkVudHJ5UHJvdG9QAVpDZ2l0aHViLmNvbS9sdWNreS1pbS9sdWNreS9jbGllbnRzL2dvL2dlbi9sdWNreS9tZXNzYWdlL3YxO21lc3NhZ2V2MaICA0xLWWIGcHJvdG8z", [file_lucky_message_v1_content]);
 
 /**
  * Describes the message lucky.message.v1.Entry.
@@ -17,4 +17,25 @@ export const file_lucky_message_v1_entry = /*@__PURE__*/
  */
 export const EntrySchema = /*@__PURE__*/
   messageDesc(file_lucky_message_v1_entry, 0);
+
+/**
+ * Describes the message lucky.message.v1.MessageState.
+ * Use `create(MessageStateSchema)` to create a new message.
+ */
+export const MessageStateSchema = /*@__PURE__*/
+  messageDesc(file_lucky_message_v1_entry, 1);
+
+/**
+ * Describes the message lucky.message.v1.Recalled.
+ * Use `create(RecalledSchema)` to create a new message.
+ */
+export const RecalledSchema = /*@__PURE__*/
+  messageDesc(file_lucky_message_v1_entry, 2);
+
+/**
+ * Describes the message lucky.message.v1.Origin.
+ * Use `create(OriginSchema)` to create a new message.
+ */
+export const OriginSchema = /*@__PURE__*/
+  messageDesc(file_lucky_message_v1_entry, 3);
 

@@ -54,11 +54,48 @@ export declare type SendRequest = Message<"lucky.message.v1.SendRequest"> & {
   clientMessageId: string;
 
   /**
-   * The content. A tip or a call record is refused: only the server writes them.
+   * The content. Kinds that only the server writes are refused.
    *
    * @generated from field: lucky.message.v1.Content content = 10;
    */
   content?: Content | undefined;
+
+  /**
+   * The message that this one replies to: its sequence in this conversation; 0 for none. Fails with
+   * REPLY_TARGET_INVALID.
+   *
+   * @generated from field: int64 reply_to_sequence = 11;
+   */
+  replyToSequence: bigint;
+
+  /**
+   * The users whom the text mentions, at most 50, each once, each a member. Fails with MENTION_INVALID.
+   *
+   * @generated from field: repeated int64 mentioned_user_ids = 12 [jstype = JS_STRING];
+   */
+  mentionedUserIds: string[];
+
+  /**
+   * Whether the text mentions all members. In a group only admins and the owner may do so. Fails with
+   * MENTION_ALL_DENIED.
+   *
+   * @generated from field: bool mention_all = 13;
+   */
+  mentionAll: boolean;
+
+  /**
+   * Data of the application, at most 16 pairs: keys of 1 to 64 characters, values of at most 256.
+   *
+   * @generated from field: map<string, string> extra = 14;
+   */
+  extra: { [key: string]: string };
+
+  /**
+   * Whether the message should arrive without sound and notification.
+   *
+   * @generated from field: bool silent = 15;
+   */
+  silent: boolean;
 };
 
 /**
@@ -200,6 +237,93 @@ export declare type SendResponse = Message<"lucky.message.v1.SendResponse"> & {
 export declare const SendResponseSchema: GenMessage<SendResponse>;
 
 /**
+ * Request of Forward.
+ *
+ * @generated from message lucky.message.v1.ForwardRequest
+ */
+export declare type ForwardRequest = Message<"lucky.message.v1.ForwardRequest"> & {
+  /**
+   * The conversation to write to.
+   *
+   * @generated from oneof lucky.message.v1.ForwardRequest.target
+   */
+  target: {
+    /**
+     * The direct conversation with this user. It is created if there is none.
+     *
+     * @generated from field: int64 user_id = 1 [jstype = JS_STRING];
+     */
+    value: string;
+    case: "userId";
+  } | {
+    /**
+     * A conversation that the caller is a member of.
+     *
+     * @generated from field: int64 conversation_id = 2 [jstype = JS_STRING];
+     */
+    value: string;
+    case: "conversationId";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * The conversation of the originals.
+   *
+   * @generated from field: int64 from_conversation_id = 3 [jstype = JS_STRING];
+   */
+  fromConversationId: string;
+
+  /**
+   * Sequences of the originals, each once: 1 to 20, or 1 to 100 when they are merged. The originals are
+   * together at most 64 KiB.
+   *
+   * @generated from field: repeated int64 sequences = 4;
+   */
+  sequences: bigint[];
+
+  /**
+   * Whether the originals become one message of the kind merged, in the order of their sequences.
+   * Otherwise each becomes a message, in the order of the request.
+   *
+   * @generated from field: bool merge = 5;
+   */
+  merge: boolean;
+
+  /**
+   * client_message_id of each written message, as in Send: as many as sequences, or one when they are
+   * merged.
+   *
+   * @generated from field: repeated string client_message_ids = 6;
+   */
+  clientMessageIds: string[];
+};
+
+/**
+ * Describes the message lucky.message.v1.ForwardRequest.
+ * Use `create(ForwardRequestSchema)` to create a new message.
+ */
+export declare const ForwardRequestSchema: GenMessage<ForwardRequest>;
+
+/**
+ * Response of Forward.
+ *
+ * @generated from message lucky.message.v1.ForwardResponse
+ */
+export declare type ForwardResponse = Message<"lucky.message.v1.ForwardResponse"> & {
+  /**
+   * Positions of the written messages, in the order of client_message_ids.
+   *
+   * @generated from field: repeated lucky.message.v1.Accepted accepted = 1;
+   */
+  accepted: Accepted[];
+};
+
+/**
+ * Describes the message lucky.message.v1.ForwardResponse.
+ * Use `create(ForwardResponseSchema)` to create a new message.
+ */
+export declare const ForwardResponseSchema: GenMessage<ForwardResponse>;
+
+/**
  * Request of ListEntries.
  *
  * @generated from message lucky.message.v1.ListEntriesRequest
@@ -256,8 +380,8 @@ export declare const ListEntriesRequestSchema: GenMessage<ListEntriesRequest>;
  */
 export declare type ListEntriesResponse = Message<"lucky.message.v1.ListEntriesResponse"> & {
   /**
-   * The page, in ascending order of sequence. A page ends at 1 MiB of entries, even when it then
-   * has fewer entries than page_size. Empty at the end of the log.
+   * The page, in ascending order of sequence, each entry with its content and state of now. A page ends
+   * at 1 MiB of entries, even when it then has fewer entries than page_size. Empty at the end of the log.
    *
    * @generated from field: repeated lucky.message.v1.Entry entries = 1;
    */
@@ -555,9 +679,11 @@ export declare const MessageService: GenService<{
   /**
    * Appends one message to a conversation. The answer is sent after the commit. Retries are
    * deduplicated: a send with a known client_message_id returns the first answer and stores nothing;
-   * with other content it fails with KEY_REUSED. Fails with USER_NOT_FOUND,
-   * ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED. In a direct conversation the first
-   * two also tell, within seconds, that the other user's account was deleted or disabled.
+   * with other content it fails with KEY_REUSED. A retry gets the first answer also when the message was
+   * edited or recalled meanwhile. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND,
+   * NOT_A_MEMBER, MUTED, REPLY_TARGET_INVALID, MENTION_INVALID or MENTION_ALL_DENIED. In a direct
+   * conversation the first two also tell, within seconds, that the other user's account was deleted or
+   * disabled.
    *
    * @generated from rpc lucky.message.v1.MessageService.Send
    */
@@ -567,7 +693,24 @@ export declare const MessageService: GenService<{
     output: typeof SendResponseSchema;
   },
   /**
-   * Returns a page of a conversation's log, in ascending order of sequence. Fails with
+   * Copies messages of one conversation into another, one by one or merged into one message. The server
+   * copies what the caller may see, with the original's author and time; the caller cannot forge them.
+   * Replies, mentions, extra and reactions of the originals are not copied. Each written message is a
+   * send, with the refusals of Send, and is deduplicated by its client_message_id. Fails with
+   * CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, MESSAGE_RECALLED, FORWARD_DENIED or FORWARD_TOO_LARGE;
+   * then nothing was written. After another refusal the messages before the refused one are written,
+   * and a retry continues.
+   *
+   * @generated from rpc lucky.message.v1.MessageService.Forward
+   */
+  forward: {
+    methodKind: "unary";
+    input: typeof ForwardRequestSchema;
+    output: typeof ForwardResponseSchema;
+  },
+  /**
+   * Returns a page of a conversation's log, in ascending order of sequence: messages, tips and changes,
+   * without a gap. ListMessages of HistoryService returns what people see. Fails with
    * CONVERSATION_NOT_FOUND.
    *
    * @generated from rpc lucky.message.v1.MessageService.ListEntries
