@@ -25,6 +25,18 @@ import {
 import { deleteOutbox, replayOutbox } from "./delivery/outbox.ts";
 import { countGroups, selectGroup, selectGroupByKey } from "./groups/group-rows.ts";
 import { selectMembers, selectMembersAmong } from "./groups/groups.ts";
+import {
+  selectChangedMessages,
+  selectMessagesAfter,
+  selectMessagesAt,
+  selectMessagesBefore,
+  selectPins,
+  selectReactions,
+  selectReactionsOf,
+  selectRevisions,
+  selectSequenceAt,
+  selectTarget,
+} from "./history/message-rows.ts";
 import { selectPlacement } from "./log/placements.ts";
 import { insertDeadLetters, selectDeadLetters } from "./operations/dead-letters.ts";
 import { selectFailed } from "./operations/failed-batches.ts";
@@ -84,6 +96,16 @@ const statements = [
   selectTracedBatch,
   selectTracedMembers,
   selectTracedNews,
+  selectChangedMessages,
+  selectMessagesAfter,
+  selectMessagesAt,
+  selectMessagesBefore,
+  selectPins,
+  selectReactions,
+  selectReactionsOf,
+  selectRevisions,
+  selectSequenceAt,
+  selectTarget,
 ];
 
 /**

@@ -342,14 +342,3 @@ export async function outboxRows(pool: pg.Pool): Promise<number> {
   const { rows } = await pool.query("SELECT count(*)::int AS count FROM im.outbox");
   return rows[0].count;
 }
-
-/** Pseudo-random numbers from 0 to 1, the same for the same seed. */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}

@@ -4,6 +4,7 @@ import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
 import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
+import { HistoryService } from "#gen/lucky/message/v1/history_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { OperationsService } from "#gen/lucky/operations/v1/operations_pb.js";
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
@@ -30,6 +31,7 @@ import { publishEntry } from "./delivery/publish-entry.ts";
 import { Relay } from "./delivery/relay.ts";
 import { groupService } from "./groups/group-service.ts";
 import type { GroupDependencies } from "./groups/groups.ts";
+import { historyService } from "./history/history-service.ts";
 import { ingressService } from "./ingress.ts";
 import type { Database, ObserveRun, Pool } from "./log/database.ts";
 import { Logs } from "./log/logs.ts";
@@ -90,8 +92,8 @@ const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
 
 /**
  * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
- * MessageService, ConversationService, GroupService, PresenceService, OperationsService and IngressService.
- * The caller closes the dependencies after `stop`. Rejects with an error for operators when the databases of
+ * MessageService, HistoryService, ConversationService, GroupService, PresenceService, OperationsService and
+ * IngressService. The caller closes the dependencies after `stop`. Rejects with an error for operators when the databases of
  * the log do not have each bucket once.
  */
 export async function startServer(d: ServerDependencies): Promise<Server> {
@@ -167,6 +169,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
     served: [
       serve(IngressService, ingressService({ ...signals, sends, news })),
       serve(ConversationService, conversationService(signals)),
+      serve(HistoryService, historyService(signals)),
       serve(MessageService, messageService({ ...signals, sends })),
       serve(GroupService, groupService({ ...groups, mustServe })),
       serve(PresenceService, presenceService(signals)),

@@ -79,7 +79,7 @@ export const ENTRY_TABLES = `
          AND x.sequence >= shown.sequence - ${MAX_DELETED} AND x.kind < ${FIRST_CHANGE}
          AND ${isDeleted("x.sequence")} IS NULL
        ORDER BY x.sequence DESC LIMIT 1) END
-  ${stateTables("e")}
+  ${stateTables("e", "page.left_sequence")}
   LEFT JOIN im.entry l ON page.left_sequence > 0 AND l.conversation_id = page.conversation_id
                       AND l.sequence = page.left_sequence
   LEFT JOIN im.entry r ON r.conversation_id = page.conversation_id
@@ -116,7 +116,7 @@ const mentions = (userId: string) => `
  * the caller's own, the recalled ones and those that the caller deleted. The rows that are counted one by
  * one are bounded, and none are read when nothing is unread.
  */
-export const CONVERSATION_COLUMNS = `page.*, e.sequence, e.accepted_at_ms, e.body, e.kind AS entry_kind,
+export const CONVERSATION_COLUMNS = `page.*, e.kind AS entry_kind,
   ${stateColumns("e", "page.user_id")},
   b.epoch, b.state = ${BucketState.MOVING} AS moving,
   CASE WHEN ${COUNTED} = 0 THEN 0 ELSE ${COUNTED}

@@ -1,6 +1,5 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type Conversation,
   type ConversationService,
@@ -8,8 +7,8 @@ import {
   GetConversationResponseSchema,
 } from "#gen/lucky/message/v1/conversation_pb.js";
 import { bucketOfPair } from "#platform/buckets/bucket.ts";
-import { fail } from "#platform/errors.ts";
 import { userOf } from "#platform/identity/caller.ts";
+import { conversationNotFound } from "../conversations/refusal.ts";
 import type { Statement } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
 import {
@@ -71,11 +70,11 @@ async function getConversation(
 ): Promise<Conversation> {
   const conversationId =
     target.case === "userId" ? await directOf(logs, userId, target.value) : target.value;
-  if (conversationId === undefined) throw notFound();
+  if (conversationId === undefined) throw conversationNotFound();
   const [row] = await logs.onConversation(conversationId, (db) =>
     db.run<ConversationRow>(selectConversation, [conversationId, userId]),
   );
-  if (row === undefined) throw notFound();
+  if (row === undefined) throw conversationNotFound();
   return conversationOf(row);
 }
 
@@ -88,5 +87,3 @@ async function directOf(logs: Logs, userId: string, peerId: string): Promise<str
   );
   return row?.conversation_id;
 }
-
-const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");

@@ -1,5 +1,4 @@
 import { create } from "@bufbuild/protobuf";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import {
   type ListEntriesRequest,
   type ListEntriesResponse,
@@ -11,16 +10,15 @@ import {
   ReceiptSchema,
 } from "#gen/lucky/message/v1/message_pb.js";
 import { bucketOf } from "#platform/buckets/bucket.ts";
-import { fail } from "#platform/errors.ts";
 import { idOfPageToken, pageOf, pageTokenOf } from "#platform/rpc/pages.ts";
+import { conversationNotFound } from "../conversations/refusal.ts";
 import { bigints, integers } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
-import { type EntryRow, entryOf, wholeEntry } from "../log/entries.ts";
+import { type EntryRow, entryOf, PAGE_BYTES, wholeEntry } from "../log/entries.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
 import { stateColumns, stateTables } from "../log/states.ts";
+import { VISIBLE } from "../log/visible.ts";
 
-/** Maximum size of a page, bytes of entries; a single entry may be larger. */
-export const PAGE_BYTES = 1_048_576;
 /** Maximum size of an answer to connect, bytes of entries; a single entry may be larger. */
 const READ_BYTES = 4_194_304;
 /** Estimated bytes of an entry in addition to its body. */
@@ -36,18 +34,8 @@ const MAX_SEQUENCE = 2n ** 63n - 1n;
  * PAGE_BYTES. Without entries, one row with null columns; without a membership, no row.
  */
 const page = (direction: "ASC" | "DESC") => `
-  WITH visible AS MATERIALIZED (
-    SELECT m.first_sequence,
-           CASE WHEN m.left_sequence > 0 THEN m.left_sequence
-                ELSE c.last_sequence END AS last_sequence, b.epoch
-      FROM im.member m
-      JOIN im.conversation c ON c.conversation_id = m.conversation_id
-      JOIN im.bucket b ON b.bucket = (m.conversation_id & 1023)::smallint
-     WHERE m.conversation_id = $1::bigint AND m.user_id = $2::bigint
-       AND im.owns(ARRAY[$1::bigint])
-  )
-  SELECT v.last_sequence, v.epoch, cut.sequence, cut.accepted_at_ms, cut.body,
-         ${stateColumns("cut", "$2::bigint")}
+  WITH ${VISIBLE}
+  SELECT v.last_sequence, v.epoch, ${stateColumns("cut", "$2::bigint")}
     FROM visible v
     LEFT JOIN LATERAL (
       SELECT n.*, sum(octet_length(body) + ${ENTRY_BYTES}) OVER (ORDER BY sequence ${direction}) AS bytes,
@@ -58,7 +46,7 @@ const page = (direction: "ASC" | "DESC") => `
                  AND sequence < least($4::bigint, v.last_sequence + 1)
                ORDER BY sequence ${direction} LIMIT $5::int) n
     ) cut ON cut.nr = 1 OR cut.bytes <= ${PAGE_BYTES}
-    ${stateTables("cut")}
+    ${stateTables("cut", "v.left_sequence")}
    ORDER BY cut.sequence`;
 
 const ofConversation = { kind: "conversations", ids: 1 } as const;
@@ -77,8 +65,8 @@ export const selectEntryRanges: Statement = {
   name: "im_entry_ranges",
   route: { kind: "conversations", ids: 2 },
   text: `
-    SELECT cut.nr, cut.sequence, cut.accepted_at_ms, cut.body, ${stateColumns("cut", "cut.user_id")} FROM (
-      SELECT i.nr::int AS nr, i.user_id, n.*,
+    SELECT cut.nr, ${stateColumns("cut", "cut.user_id")} FROM (
+      SELECT i.nr::int AS nr, i.user_id, m.left_sequence, n.*,
              sum(octet_length(n.body) + ${ENTRY_BYTES}) OVER (ORDER BY i.nr, n.sequence) AS bytes,
              row_number() OVER (ORDER BY i.nr, n.sequence) AS place
         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[])
@@ -92,7 +80,7 @@ export const selectEntryRanges: Statement = {
                                    ELSE 9223372036854775807 END
           ORDER BY e.sequence LIMIT i.most) n
        WHERE im.owns($2::bigint[])
-    ) cut ${stateTables("cut")}
+    ) cut ${stateTables("cut", "cut.left_sequence")}
     WHERE cut.place = 1 OR cut.bytes <= ${READ_BYTES}
     ORDER BY cut.nr, cut.sequence`,
 };
@@ -142,7 +130,7 @@ export async function listEntries(
     db.run<PageRow>(backwards ? selectBefore : selectAfter, values),
   );
   const [first] = rows;
-  if (first === undefined) throw notFound();
+  if (first === undefined) throw conversationNotFound();
   return create(ListEntriesResponseSchema, {
     entries: rows.filter((row) => row.sequence !== null).map(entryOf),
     lastSequence: BigInt(first.last_sequence),
@@ -198,7 +186,7 @@ export async function listReceipts(
       size + 1,
     ]),
   );
-  if (found.length === 0) throw notFound();
+  if (found.length === 0) throw conversationNotFound();
   const rows = found.filter((row) => row.user_id !== null);
   const { page, nextPageToken } = pageOf(rows, size, (last) => pageTokenOf(BigInt(last.user_id)));
   return create(ListReceiptsResponseSchema, {
@@ -221,5 +209,3 @@ function receiptOf(conversationId: string, row: ReceiptRow): Receipt {
     readSequence: BigInt(row.read_sequence),
   });
 }
-
-const notFound = () => fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");

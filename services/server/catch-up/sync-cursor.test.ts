@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import type { PoolClient } from "../log/database.ts";
+import { PAGE_BYTES } from "../log/entries.ts";
 import { accepted, Stand, say, untilOutboxEmpty } from "../server.fixture.ts";
 import { textOf } from "../subscriber.fixture.ts";
-import { PAGE_BYTES } from "./history.ts";
 import { syncAll } from "./sync.fixture.ts";
 import { fit } from "./sync.ts";
 

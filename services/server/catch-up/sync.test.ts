@@ -4,14 +4,8 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { GetConversationRequest } from "#gen/lucky/message/v1/conversation_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import {
-  accepted,
-  random,
-  Stand,
-  say,
-  toConversation,
-  UNKNOWN_USER_ID,
-} from "../server.fixture.ts";
+import { random } from "../random.fixture.ts";
+import { accepted, Stand, say, toConversation, UNKNOWN_USER_ID } from "../server.fixture.ts";
 import { textOf } from "../subscriber.fixture.ts";
 import { syncAll } from "./sync.fixture.ts";
 

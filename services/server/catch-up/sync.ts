@@ -5,6 +5,7 @@ import { MAX_LOGS } from "#platform/config/settings.ts";
 import { parseId } from "#platform/ids.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
+import { PAGE_BYTES } from "../log/entries.ts";
 import { type Logs, throwFirst } from "../log/logs.ts";
 import { obsoleteRows } from "../log/moved-rows.ts";
 import {
@@ -22,7 +23,6 @@ import {
   MEMBER_COLUMNS,
   MEMBER_TABLES,
 } from "./conversation-rows.ts";
-import { PAGE_BYTES } from "./history.ts";
 
 interface ChangedConversationRow extends ConversationRow {
   changed_by: string;

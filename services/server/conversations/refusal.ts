@@ -35,3 +35,7 @@ export function refusalOf(error: unknown): Refusal | undefined {
   const { reason, retryAfterMs, field } = detail;
   return { reason, text, retryAfterMs: Number(retryAfterMs), field };
 }
+
+/** The error for a conversation that does not exist, or that the caller may not see. */
+export const conversationNotFound = () =>
+  fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");

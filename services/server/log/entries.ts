@@ -5,6 +5,8 @@ import { scan, WireWriter, writeVarint } from "#platform/wire.ts";
 import type { Kind } from "./kinds.ts";
 import type { StateRow } from "./states.ts";
 
+/** Maximum size of a page, bytes of entries; a single entry may be larger. */
+export const PAGE_BYTES = 1_048_576;
 /** Maximum bytes that `writePrefix` writes. */
 export const PREFIX_BYTES = 33;
 /** Maximum bytes that `tail` returns. */

@@ -1,16 +1,28 @@
 /**
- * SQL for what has become of the entries `alias`. It follows the tables of a FROM clause. A sparse table
- * that is read by its key (OFFSET keeps it from being joined otherwise): most entries have no row.
+ * SQL for what has become of the entries `alias`; it follows the tables of a FROM clause. It is a sparse
+ * table that is read by its key (OFFSET keeps it from being joined otherwise): most entries have no row.
+ * `left` is the last sequence that a former member may see, 0 for a member: a former member gets a message
+ * that was changed later as it was before, but a recalled one is gone for everybody.
  */
-export const stateTables = (alias: string) => `
+export const stateTables = (alias: string, left: string) => `
   LEFT JOIN LATERAL (
-    SELECT t.conversation_id, t.sequence, t.state FROM im.message_state t
+    SELECT t.conversation_id, t.sequence, t.recalled,
+           CASE WHEN NOT later.is THEN t.state END AS state,
+           CASE WHEN later.is THEN
+             (SELECT old.body FROM im.revision old
+               WHERE old.conversation_id = t.conversation_id AND old.sequence = t.sequence
+                 AND old.edit_sequence > ${left}
+               ORDER BY old.revision LIMIT 1)
+           END AS earlier
+      FROM im.message_state t
+     CROSS JOIN LATERAL (
+       SELECT ${left} > 0 AND t.changed_sequence > ${left} AND NOT t.recalled AS is) later
      WHERE t.conversation_id = ${alias}.conversation_id AND t.sequence = ${alias}.sequence OFFSET 0
   ) s ON true`;
 
-/** Columns of StateRow, for the entries `alias` with `stateTables`, as one user sees them. */
+/** Columns of EntryRow for the entries `alias` with `stateTables`, as one user sees them. */
 export const stateColumns = (alias: string, userId: string) => `
-  s.state,
+  ${alias}.sequence, ${alias}.accepted_at_ms, coalesce(s.earlier, ${alias}.body) AS body, s.state,
   (SELECT true FROM im.hidden h WHERE h.conversation_id = ${alias}.conversation_id
                                   AND h.user_id = ${userId} AND h.sequence = ${alias}.sequence) AS deleted,
   CASE WHEN s.state IS NOT NULL THEN

@@ -5,12 +5,12 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { SendRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
+import { random } from "../random.fixture.ts";
 import {
   accepted,
   contentOf,
   encode,
   type Outgoing,
-  random,
   refused,
   request,
   Stand,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { contentOf, random, request, toConversation, toUser } from "../server.fixture.ts";
+import { random } from "../random.fixture.ts";
+import { contentOf, request, toConversation, toUser } from "../server.fixture.ts";
 import { readPlainText } from "./plain-text.ts";
 import { contractReader } from "./read-send.ts";
 import type { RawSend } from "./send.ts";

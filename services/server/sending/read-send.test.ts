@@ -8,7 +8,8 @@ import { SendRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/messa
 import { WireWriter } from "#platform/wire.ts";
 import { refusal } from "../conversations/refusal.ts";
 import { tail, writePrefix } from "../log/entries.ts";
-import { contentOf, random, request, toUser } from "../server.fixture.ts";
+import { random } from "../random.fixture.ts";
+import { contentOf, request, toUser } from "../server.fixture.ts";
 import { encodeResults } from "./outcome.ts";
 import { sendReader } from "./read-send.ts";
 import type { ReadResult, Send } from "./send.ts";

@@ -1,0 +1,266 @@
+import type { Statement } from "../log/database.ts";
+import type { EntryRow } from "../log/entries.ts";
+import { FIRST_CHANGE } from "../log/kinds.ts";
+import { stateColumns, stateTables } from "../log/states.ts";
+import { VISIBLE, type VisibleRow } from "../log/visible.ts";
+
+/** A row of a page, or the only row of an empty one. */
+export type PageRow<Range extends VisibleRow = VisibleRow> = Range &
+  (EntryRow | { readonly sequence: null });
+
+/** What one scan of the log covered. */
+export interface ScanRange extends VisibleRow {
+  /** Number of entries that the scan read. */
+  readonly scanned: number;
+  /** The last entry that it read: the lowest of a backward scan, the highest of a forward one. */
+  readonly reached: string | null;
+  /** Number of messages and tips that it found; more than it returned: the page is full. */
+  readonly found: number;
+}
+
+/** Estimated bytes of a message in addition to its body. */
+export const MESSAGE_BYTES = 32;
+
+const ofConversation = { kind: "conversations", ids: 1 } as const;
+
+/**
+ * One scan of the log of $1 for the user $2, from the position $3 (exclusive): reads at most $4 entries,
+ * and returns the first $5 messages and tips among them that the user did not delete, at most $6 bytes, the
+ * first in any case. A backward scan skips the run of changes at its start in one step.
+ */
+const scan = (direction: "ASC" | "DESC") => {
+  const backward = direction === "DESC";
+  const start = backward
+    ? `coalesce((SELECT g.shown_sequence + 1 FROM im.change g
+                  WHERE g.conversation_id = $1::bigint
+                    AND g.sequence = least($3::bigint, v.last_sequence + 1) - 1),
+                least($3::bigint, v.last_sequence + 1))`
+    : "greatest($3::bigint, v.first_sequence - 1)";
+  return `
+  WITH ${VISIBLE}, start AS MATERIALIZED (
+    SELECT v.*, ${start} AS began FROM visible v
+  ), scanned AS MATERIALIZED (
+    SELECT n.* FROM start
+     CROSS JOIN LATERAL (
+       SELECT e.conversation_id, e.sequence, e.kind, e.accepted_at_ms, e.body FROM im.entry e
+        WHERE e.conversation_id = $1::bigint
+          AND ${backward ? "e.sequence < start.began AND e.sequence >= start.first_sequence" : "e.sequence > start.began AND e.sequence <= start.last_sequence"}
+        ORDER BY e.sequence ${direction} LIMIT $4::int) n
+  ), shown AS MATERIALIZED (
+    SELECT n.*, sum(octet_length(n.body) + ${MESSAGE_BYTES}) OVER (ORDER BY n.sequence ${direction}) AS bytes,
+           row_number() OVER (ORDER BY n.sequence ${direction}) AS nr
+      FROM (SELECT e.* FROM scanned e
+             WHERE e.kind < ${FIRST_CHANGE}
+               AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
+                       AND d.user_id = $2::bigint AND d.sequence = e.sequence) IS NULL
+             ORDER BY e.sequence ${direction} LIMIT $5::int + 1) n
+  )
+  SELECT start.first_sequence, start.last_sequence, start.epoch,
+         (SELECT count(*)::int FROM scanned) AS scanned, (SELECT count(*)::int FROM shown) AS found,
+         (SELECT ${backward ? "min" : "max"}(sequence) FROM scanned) AS reached,
+         ${stateColumns("cut", "$2::bigint")}
+    FROM start
+    LEFT JOIN shown cut ON cut.nr = 1 OR (cut.nr <= $5::int AND cut.bytes <= $6::bigint)
+    ${stateTables("cut", "start.left_sequence")}
+   ORDER BY cut.sequence`;
+};
+
+export const selectMessagesBefore: Statement = {
+  name: "im_messages_before",
+  route: ofConversation,
+  text: scan("DESC"),
+};
+
+export const selectMessagesAfter: Statement = {
+  name: "im_messages_after",
+  route: ofConversation,
+  text: scan("ASC"),
+};
+
+/**
+ * The first sequence of $1, visible to the user $2, that was accepted at $3 or later: a binary search, which
+ * reads at most 63 entries. One after the last when there is none.
+ */
+export const selectSequenceAt: Statement = {
+  name: "im_sequence_at",
+  route: ofConversation,
+  text: `
+    WITH RECURSIVE ${VISIBLE}, search AS (
+      SELECT v.first_sequence AS low, v.last_sequence + 1 AS high FROM visible v
+       UNION ALL
+      SELECT CASE WHEN e.accepted_at_ms < $3::bigint THEN e.sequence + 1 ELSE s.low END,
+             CASE WHEN e.accepted_at_ms < $3::bigint THEN s.high ELSE e.sequence END
+        FROM search s
+       CROSS JOIN LATERAL (
+         SELECT n.sequence, n.accepted_at_ms FROM im.entry n
+          WHERE n.conversation_id = $1::bigint AND n.sequence = (s.low + s.high) / 2 OFFSET 0) e
+       WHERE s.low < s.high
+    )
+    SELECT low AS sequence FROM search WHERE low >= high`,
+};
+
+/** The messages and tips of $1 at the sequences $3 that the user $2 may see and did not delete. */
+export const selectMessagesAt: Statement = {
+  name: "im_messages_at",
+  route: ofConversation,
+  text: `
+    WITH ${VISIBLE}, found AS MATERIALIZED (
+      SELECT n.*, sum(octet_length(n.body) + ${MESSAGE_BYTES}) OVER (ORDER BY n.sequence) AS bytes,
+             row_number() OVER (ORDER BY n.sequence) AS nr
+        FROM unnest($3::bigint[]) AS i(sequence)
+       CROSS JOIN visible v
+       CROSS JOIN LATERAL (
+         SELECT e.conversation_id, e.sequence, e.accepted_at_ms, e.body FROM im.entry e
+          WHERE e.conversation_id = $1::bigint AND e.sequence = i.sequence
+            AND e.kind < ${FIRST_CHANGE} OFFSET 0) n
+       WHERE i.sequence BETWEEN v.first_sequence AND v.last_sequence
+         AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
+                 AND d.user_id = $2::bigint AND d.sequence = i.sequence) IS NULL
+    )
+    SELECT v.first_sequence, v.last_sequence, v.epoch, (SELECT count(*)::int FROM found) AS found,
+           ${stateColumns("cut", "$2::bigint")}
+      FROM visible v
+      LEFT JOIN found cut ON cut.nr = 1 OR cut.bytes <= $4::bigint
+      ${stateTables("cut", "v.left_sequence")}
+     ORDER BY cut.sequence`,
+};
+
+/** The cut of changed messages: the entries of `picked`, bounded in bytes. */
+const PICKED = (order: string) => `
+  SELECT n.*, sum(octet_length(n.body) + ${MESSAGE_BYTES}) OVER (ORDER BY ${order}) AS bytes,
+         row_number() OVER (ORDER BY ${order}) AS nr
+    FROM (SELECT e.conversation_id, e.sequence, e.accepted_at_ms, e.body,
+                 p.changed_sequence, p.pinned_sequence
+            FROM picked p
+           CROSS JOIN LATERAL (
+             SELECT x.* FROM im.entry x
+              WHERE x.conversation_id = $1::bigint AND x.sequence = p.sequence OFFSET 0) e) n`;
+
+/** A row of selectChangedMessages. */
+export type ChangedRow = PageRow & {
+  /** changed_sequence of the message. */
+  readonly changed_sequence: string | null;
+  /** Number of changed messages that the statement read, inside of the range or not. */
+  readonly read: number;
+  /** Number of those inside; more than were returned: the page is full. */
+  readonly found: number;
+  /** Position of the last of them. */
+  readonly last_changed: string | null;
+  readonly last_message: string | null;
+};
+
+/**
+ * Messages of $1 that the user $2 may see, changed after the position ($3, $4) of changed_sequence and
+ * sequence, by ascending position. Reads at most $7 changed messages; returns those from sequence $5 to $6,
+ * at most $9 of them and $8 bytes, the first in any case.
+ */
+export const selectChangedMessages: Statement = {
+  name: "im_changed_messages",
+  route: ofConversation,
+  text: `
+    WITH ${VISIBLE}, read AS MATERIALIZED (
+      SELECT n.* FROM visible v
+       CROSS JOIN LATERAL (
+         SELECT t.sequence, t.changed_sequence, t.pinned_sequence FROM im.message_state t
+          WHERE t.conversation_id = $1::bigint
+            AND (t.changed_sequence, t.sequence) > ($3::bigint, $4::bigint)
+            AND t.changed_sequence <= v.last_sequence
+          ORDER BY t.changed_sequence, t.sequence LIMIT $7::int) n
+    ), picked AS MATERIALIZED (
+      SELECT r.* FROM read r CROSS JOIN visible v
+       WHERE r.sequence BETWEEN greatest($5::bigint, v.first_sequence) AND least($6::bigint, v.last_sequence)
+       ORDER BY r.changed_sequence, r.sequence LIMIT $9::int + 1
+    ), cut AS MATERIALIZED (${PICKED("n.changed_sequence, n.sequence")})
+    SELECT v.first_sequence, v.last_sequence, v.epoch, (SELECT count(*)::int FROM read) AS read,
+           (SELECT count(*)::int FROM picked) AS found,
+           (SELECT max(changed_sequence) FROM read) AS last_changed,
+           (SELECT sequence FROM read ORDER BY changed_sequence DESC, sequence DESC LIMIT 1) AS last_message,
+           cut.changed_sequence, ${stateColumns("cut", "$2::bigint")}
+      FROM visible v
+      LEFT JOIN cut ON cut.nr = 1 OR (cut.nr <= $9::int AND cut.bytes <= $8::bigint)
+      ${stateTables("cut", "v.left_sequence")}
+     ORDER BY cut.changed_sequence, cut.sequence`,
+};
+
+/** The pinned messages of $1 for the user $2, latest pin first, at most $3 and $4 bytes. */
+export const selectPins: Statement = {
+  name: "im_pins",
+  route: ofConversation,
+  text: `
+    WITH ${VISIBLE}, picked AS MATERIALIZED (
+      SELECT n.* FROM visible v
+       CROSS JOIN LATERAL (
+         SELECT t.sequence, t.changed_sequence, t.pinned_sequence FROM im.message_state t
+          WHERE t.conversation_id = $1::bigint AND t.pinned_sequence > 0
+            AND t.pinned_sequence <= v.last_sequence
+          ORDER BY t.pinned_sequence DESC LIMIT $3::int) n
+       WHERE n.sequence BETWEEN v.first_sequence AND v.last_sequence
+         AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
+                 AND d.user_id = $2::bigint AND d.sequence = n.sequence) IS NULL
+    ), cut AS MATERIALIZED (${PICKED("n.pinned_sequence DESC")})
+    SELECT v.first_sequence, v.last_sequence, v.epoch, ${stateColumns("cut", "$2::bigint")}
+      FROM visible v
+      LEFT JOIN cut ON cut.nr = 1 OR cut.bytes <= $4::bigint
+      ${stateTables("cut", "v.left_sequence")}
+     ORDER BY cut.pinned_sequence DESC`,
+};
+
+/** The message $3 of $1 as the user $2 may see it: its author, the user's role, and whether it was recalled. */
+export interface TargetRow extends VisibleRow {
+  readonly role: number;
+  readonly left_sequence: string;
+  /** Null: there is none, or the user may not see it. */
+  readonly sender_id: string | null;
+  readonly recalled: boolean | null;
+}
+
+export const selectTarget: Statement = {
+  name: "im_message_target",
+  route: ofConversation,
+  text: `
+    WITH ${VISIBLE}
+    SELECT v.*, e.sender_id,
+           (SELECT t.recalled FROM im.message_state t
+             WHERE t.conversation_id = $1::bigint AND t.sequence = $3::bigint) AS recalled
+      FROM visible v
+      LEFT JOIN LATERAL (
+        SELECT n.sender_id FROM im.entry n
+         WHERE n.conversation_id = $1::bigint AND n.sequence = $3::bigint
+           AND n.kind < ${FIRST_CHANGE} AND n.client_message_id IS NOT NULL
+           AND n.sequence BETWEEN v.first_sequence AND v.last_sequence
+           AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
+                   AND d.user_id = $2::bigint AND d.sequence = $3::bigint) IS NULL
+        OFFSET 0) e ON true`,
+};
+
+/** The earlier versions of the message $2 of $1 that were replaced up to the sequence $3, oldest first. */
+export const selectRevisions: Statement = {
+  name: "im_revisions",
+  route: ofConversation,
+  text: `
+    SELECT at_ms, body FROM im.revision
+     WHERE conversation_id = $1::bigint AND sequence = $2::bigint AND edit_sequence <= $3::bigint
+       AND im.owns(ARRAY[$1::bigint])
+     ORDER BY revision`,
+};
+
+/** Reactions to the message $2 of $1 before the position ($3, $4, $5), latest first, at most $6. */
+const reactions = (condition: string) => `
+    SELECT user_id, emoji, changed_sequence FROM im.reaction
+     WHERE conversation_id = $1::bigint AND sequence = $2::bigint ${condition}
+       AND changed_sequence <= $3::bigint
+       AND (changed_sequence < $3::bigint OR (user_id, emoji) > ($4::bigint, $5::text COLLATE "C"))
+       AND im.owns(ARRAY[$1::bigint])
+     ORDER BY changed_sequence DESC, user_id, emoji LIMIT $6::int`;
+
+export const selectReactions: Statement = {
+  name: "im_reactions",
+  route: ofConversation,
+  text: reactions(""),
+};
+
+export const selectReactionsOf: Statement = {
+  name: "im_reactions_of",
+  route: ofConversation,
+  text: reactions("AND emoji = $7::text"),
+};
