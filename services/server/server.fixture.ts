@@ -93,6 +93,8 @@ export interface Outgoing {
   readonly key: string;
   readonly text: string;
   readonly sessionId?: string;
+  /** Users whom it mentions. */
+  readonly mentions?: readonly string[];
 }
 
 /** Test bed: servers with a shared database, bus and registry, and a manual clock. */
@@ -303,8 +305,9 @@ export const say = (from: string, to: string, key: string, sessionId = ""): Outg
 });
 
 /** A text message as an encoded SendRequest. */
-export function encode({ to, key, text }: Omit<Outgoing, "from">): Uint8Array {
-  return request({ target: to, clientMessageId: key, content: contentOf(text) });
+export function encode({ to, key, text, mentions = [] }: Omit<Outgoing, "from">): Uint8Array {
+  const mentionedUserIds = [...mentions];
+  return request({ target: to, clientMessageId: key, content: contentOf(text), mentionedUserIds });
 }
 
 export function request(init: MessageInitShape<typeof SendRequestSchema>): Uint8Array {

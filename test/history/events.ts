@@ -8,6 +8,7 @@ export type HistoryEvent =
   | ConversationEvent
   | EntryEvent
   | CursorEvent
+  | JumpEvent
   | FaultEvent
   | QuietEvent;
 
@@ -59,6 +60,7 @@ export interface EntryEvent {
   /** The client_message_id; empty for an entry of the server. */
   readonly key: string;
   readonly message: string;
+  /** Hash of the content; empty when the content may have changed since the send, and for a change. */
   readonly hash: string;
   /** Whether the server pushed the entry, or the client asked for it. */
   readonly via: "push" | "page";
@@ -76,6 +78,13 @@ export interface CursorEvent {
   readonly cursor: string;
   /** Whether more pages follow. */
   readonly more: boolean;
+}
+
+/** A client skips entries of a conversation: from here on it may lack some. */
+export interface JumpEvent {
+  readonly kind: "jump";
+  readonly client: string;
+  readonly conversation: string;
 }
 
 /** Deliveries may be lost or late from here on until the next `quiet`. */

@@ -8,11 +8,17 @@ import type { RunningServer } from "../../services/server/server.fixture.ts";
 import type { ConnectHarness } from "../connect/connect-harness.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { contentHash, type History } from "../history/history.ts";
-import { type DeviceEntry, DeviceLog, readEntry } from "./device-log.ts";
+import { type DeviceEntry, DeviceLog, readEntry, sentEntry } from "./device-log.ts";
 import type { Model, View } from "./model.ts";
 
 /** Page size of ListEntries: small, so that a device reads several pages. */
 const PAGE = 7;
+/** Page size of ListMessages and ListChangedMessages. */
+const MESSAGES = 3;
+/** Missing entries from which on a device jumps, if it does. */
+const JUMP = 5;
+/** Greater than each sequence. */
+const END = 9_007_199_254_740_991n;
 
 /** Calls a server with retries. */
 export type Call = <T>(call: (server: RunningServer) => Promise<T>) => Promise<T>;
@@ -26,6 +32,8 @@ export interface DeviceOptions {
   readonly call: Call;
   /** Whether no server can reach the conversation. */
   readonly isBlocked: (conversationId: string) => boolean;
+  /** Whether it skips entries when it lacks many, and reads messages and what changed since instead. */
+  readonly jumps: boolean;
 }
 
 /**
@@ -101,7 +109,7 @@ export class Device {
     { key, text }: { key: string; text: string },
     at: { conversationId: string; sequence: number; messageId: string },
   ): void {
-    this.#accepted.push({ ...at, sender: this.user, key, text, joined: [], left: [] });
+    this.#accepted.push({ ...at, ...sentEntry(this.user, { key, text }) });
   }
 
   /** Waits until all earlier frames have arrived, and shows, fetches and acknowledges their entries. */
@@ -188,8 +196,9 @@ export class Device {
     );
   }
 
-  entriesOf({ conversationId, first, last }: View) {
-    return this.#logOf(conversationId).range(first, last);
+  /** What the device has of a conversation. */
+  logOf({ conversationId }: View): DeviceLog {
+    return this.#logOf(conversationId);
   }
 
   #logOf(conversationId: string): DeviceLog {
@@ -200,13 +209,17 @@ export class Device {
 
   #show(conversation: string, entry: DeviceEntry, via: "push" | "page"): void {
     if (!this.#logOf(conversation).add(entry)) return;
-    const { sequence, sender, key, text, messageId: message, joined, left } = entry;
-    const event = { client: this.name, user: this.user, conversation, sequence, sender, key };
+    const { sequence, sender, key, text, messageId: message, joined, left, change } = entry;
+    const event = { client: this.name, user: this.user, conversation, sequence, sender };
+    const { log } = this.#options.model.conversation(conversation);
+    const isChanged = change !== undefined || (log[sequence - 1]?.state?.changed ?? 0) > 0;
+    const isGone = log[sequence - 1]?.state?.deletedFor.has(this.user);
     this.#options.history.add({
       kind: "entry",
       ...event,
+      key: change === undefined ? key : "",
       message,
-      hash: contentHash(text),
+      hash: isChanged || isGone ? "" : contentHash(text),
       via,
       ...(joined.length > 0 ? { joined } : {}),
       ...(left.length > 0 ? { left } : {}),
@@ -215,6 +228,8 @@ export class Device {
 
   async #fetchLog(conversationId: string): Promise<void> {
     const log = this.#logOf(conversationId);
+    const last = this.#views.get(conversationId)?.last ?? 0;
+    if (this.#options.jumps && last - log.end > JUMP) await this.#jump(conversationId, log);
     for (;;) {
       const page = await this.#listAfter(conversationId, log.end);
       const [first] = page;
@@ -224,6 +239,46 @@ export class Device {
       for (const entry of page) this.#show(conversationId, readEntry(entry), "page");
       if (page.length < PAGE) return;
     }
+  }
+
+  /**
+   * Skips to the end of the log: reads the newest messages back to what the device has, and then what has
+   * changed in that since.
+   */
+  async #jump(conversationId: string, log: DeviceLog): Promise<void> {
+    const { call, history } = this.#options;
+    const held = BigInt(log.end);
+    let to: number | undefined;
+    for (let before = END; before > held + 1n; ) {
+      const page = await call((server) =>
+        server.history(this.user).listMessages({
+          conversationId,
+          position: { case: "beforeSequence", value: before },
+          pageSize: MESSAGES,
+        }),
+      );
+      to ??= Number(page.lastSequence);
+      for (const entry of page.messages)
+        if (entry.sequence > held) this.#show(conversationId, readEntry(entry), "page");
+      before = page.olderBeforeSequence;
+    }
+    for (let pageToken = ""; held > 0n; ) {
+      const page = await call((server) =>
+        server.history(this.user).listChangedMessages({
+          conversationId,
+          afterSequence: held,
+          fromSequence: 1n,
+          toSequence: held,
+          pageSize: MESSAGES,
+          pageToken,
+        }),
+      );
+      for (const entry of page.messages) log.add(readEntry(entry));
+      pageToken = page.nextPageToken;
+      if (pageToken === "") break;
+    }
+    if (to !== undefined) log.jumpTo(to);
+    history.add({ kind: "jump", client: this.name, conversation: conversationId });
   }
 
   async #listAfter(conversationId: string, after: number): Promise<Entry[]> {
@@ -267,6 +322,7 @@ function viewOf(conversation: Conversation): View {
     last: Number(conversation.lastSequence),
     lastText: lastEntry === undefined ? "" : readEntry(lastEntry).text,
     unread: Number(conversation.unreadCount),
+    mentions: conversation.unreadMentions,
     delivered: Number(conversation.deliveredSequence),
     read: Number(conversation.readSequence),
     member: conversation.member,

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 
+import { isMessage, type MessageState, newState, shownText, unreadOf } from "./message-state.ts";
+
 /** A send, as a device asks for it. */
 export interface Attempt {
   readonly sender: string;
@@ -7,6 +9,8 @@ export interface Attempt {
   readonly to: { readonly peer: string } | { readonly group: string };
   readonly key: string;
   readonly text: string;
+  /** Users whom it mentions. */
+  readonly mentions: readonly string[];
 }
 
 /** The server's answer to an attempt. */
@@ -18,10 +22,12 @@ export type Outcome =
 export interface ModelEntry {
   readonly sequence: number;
   readonly sender: string;
-  /** Empty for a tip. */
+  /** Empty for an entry of the server. */
   readonly key: string;
-  /** The text of a message, or the kind of a tip with its users. */
+  /** The text that was sent, the kind of a tip with its users, or a change as `changeText` describes it. */
   readonly text: string;
+  /** What has become of a message; undefined for other entries. */
+  readonly state: MessageState | undefined;
 }
 
 /** A conversation as a user sees it. */
@@ -32,6 +38,7 @@ export interface View {
   readonly last: number;
   readonly lastText: string;
   readonly unread: number;
+  readonly mentions: number;
   readonly delivered: number;
   readonly read: number;
   readonly member: boolean;
@@ -40,14 +47,14 @@ export interface View {
 }
 
 /** A user's place in a conversation. Sequences; `left` is 0 for a member. */
-interface Place {
+export interface Place {
   first: number;
   left: number;
   delivered: number;
   read: number;
 }
 
-interface Conversation {
+export interface Conversation {
   /** Undefined for a direct conversation without messages. */
   id: string | undefined;
   /** The users of a direct conversation, or the owner of a group. */
@@ -57,7 +64,7 @@ interface Conversation {
   /** The entry of sequence n is at n - 1. */
   readonly log: ModelEntry[];
   /** By sender and key: the position of the message. */
-  readonly keys: Map<string, { sequence: number; messageId: string; text: string }>;
+  readonly keys: Map<string, { sequence: number; messageId: string; attempt: Attempt }>;
 }
 
 /**
@@ -99,7 +106,7 @@ export class Model {
     const log: ModelEntry[] = [];
     const made = { id: groupId, pair: undefined, owner, places, log, keys: new Map() };
     this.#groups.set(groupId, made);
-    push(made, owner, "", tipText("groupCreated", users));
+    pushTip(made, owner, tipText("groupCreated", users));
   }
 
   /** Adds users to a group. Returns why the server must refuse that, if it must. */
@@ -109,7 +116,7 @@ export class Model {
     if (refusal !== undefined) return refusal;
     const added = [...new Set(users)].filter((user) => !isMember(group, user));
     if (added.length === 0) return undefined;
-    const sequence = push(group, caller, "", tipText("membersAdded", added));
+    const sequence = pushTip(group, caller, tipText("membersAdded", added));
     for (const user of added) group.places.set(user, place(sequence));
     return undefined;
   }
@@ -124,7 +131,7 @@ export class Model {
     const refusal = refusalOf(group, caller, allowed);
     if (refusal !== undefined) return refusal;
     if (at === undefined) return "NOT_A_MEMBER";
-    if (isMember(group, user)) at.left = push(group, caller, "", tipText("memberRemoved", [user]));
+    if (isMember(group, user)) at.left = pushTip(group, caller, tipText("memberRemoved", [user]));
     return undefined;
   }
 
@@ -140,6 +147,11 @@ export class Model {
     const end = endOf(conversation, at);
     at.read = Math.max(at.read, Math.min(to.read, end));
     at.delivered = Math.max(at.delivered, Math.min(to.delivered, end), at.read);
+  }
+
+  /** The conversation with an id. */
+  conversation(id: string): Conversation {
+    return this.#byId(id)!;
   }
 
   ownerOf(groupId: string): string {
@@ -201,12 +213,17 @@ function isFresh(conversation: Conversation, { attempt, outcome }: Send): boolea
   if (known !== undefined) {
     const { sequence, messageId } = known;
     const first = { conversationId: conversation.id, sequence, messageId };
-    const reused = { refused: "KEY_REUSED" };
-    assert.deepEqual(outcome, known.text === text ? first : reused, `a repeated send of ${key}`);
+    const isRecalled = conversation.log[sequence - 1]?.state?.recalledBy !== undefined;
+    const expected = isRecalled || known.attempt.text === text ? first : { refused: "KEY_REUSED" };
+    assert.deepEqual(outcome, expected, `a repeated send of ${key}`);
     return false;
   }
-  if (isMember(conversation, sender)) return true;
-  assert.deepEqual(outcome, { refused: "NOT_A_MEMBER" }, `a send of ${sender}, who is no member`);
+  if (!isMember(conversation, sender)) {
+    assert.deepEqual(outcome, { refused: "NOT_A_MEMBER" }, `a send of ${sender}, who is no member`);
+    return false;
+  }
+  if (attempt.mentions.every((user) => isMember(conversation, user))) return true;
+  assert.deepEqual(outcome, { refused: "MENTION_INVALID" }, `a mention of ${attempt.mentions}`);
   return false;
 }
 
@@ -221,8 +238,8 @@ function applyFresh(conversation: Conversation, sends: readonly Send[]): void {
     assert.equal(conversationId, conversation.id, "a conversation keeps its id");
     assert.ok(!stored.has(sequence), `two sends at ${conversationId}/${sequence}`);
     stored.set(sequence, { attempt: winner.attempt, messageId });
-    const { sender, key, text } = winner.attempt;
-    conversation.keys.set(`${sender} ${key}`, { sequence, messageId, text });
+    const { sender, key } = winner.attempt;
+    conversation.keys.set(`${sender} ${key}`, { sequence, messageId, attempt: winner.attempt });
     for (const send of theirs) isFresh(conversation, send);
   }
   const sequences = [...stored.keys()].sort((a, b) => a - b);
@@ -233,8 +250,8 @@ function applyFresh(conversation: Conversation, sends: readonly Send[]): void {
     `the next sequences of ${conversation.id}`,
   );
   for (const sequence of sequences) {
-    const { sender, key, text } = stored.get(sequence)!.attempt;
-    push(conversation, sender, key, text);
+    const { sender, key, text, mentions } = stored.get(sequence)!.attempt;
+    push(conversation, { sender, key, text, state: newState(text, mentions) });
   }
 }
 
@@ -246,10 +263,16 @@ function texts(sends: readonly Send[]): string {
   return JSON.stringify(sends.map(({ outcome }) => outcome));
 }
 
-function push(conversation: Conversation, sender: string, key: string, text: string): number {
+/** Appends an entry; returns its sequence. */
+export function push(conversation: Conversation, entry: Omit<ModelEntry, "sequence">): number {
   const sequence = conversation.log.length + 1;
-  conversation.log.push({ sequence, sender, key, text });
+  conversation.log.push({ ...entry, sequence });
   return sequence;
+}
+
+/** Appends a tip; returns its sequence. */
+function pushTip(conversation: Conversation, sender: string, text: string): number {
+  return push(conversation, { sender, key: "", text, state: undefined });
 }
 
 /** The place of a user who sees the log from a sequence on. */
@@ -257,7 +280,7 @@ function place(first: number): Place {
   return { first, left: 0, delivered: first - 1, read: first - 1 };
 }
 
-function isMember({ places }: Conversation, user: string): boolean {
+export function isMember({ places }: Conversation, user: string): boolean {
   return places.get(user)?.left === 0;
 }
 
@@ -266,7 +289,7 @@ function refusalOf(group: Conversation, caller: string, allowed: boolean): strin
   return allowed ? undefined : "PERMISSION_DENIED";
 }
 
-function endOf({ log }: Conversation, { left }: Place): number {
+export function endOf({ log }: Conversation, { left }: Place): number {
   return left > 0 ? left : log.length;
 }
 
@@ -276,14 +299,18 @@ function viewOf(conversation: Conversation, conversationId: string, user: string
   const peer = pair?.find((one) => one !== user);
   const theirs = peer === undefined ? undefined : places.get(peer);
   const after = Math.max(at.read, at.first - 1);
-  const unread = log.slice(after, last).filter(({ key, sender }) => key !== "" && sender !== user);
+  const unread = unreadOf(log.slice(after, last), user, at.left);
+  const shown = log.slice(at.first - 1, last).findLast((entry) => {
+    const isLine = isMessage(entry) || isTip(entry);
+    return isLine && !entry.state?.deletedFor.has(user);
+  });
   return {
     conversationId,
     peer: peer ?? "0",
     first: at.first,
     last,
-    lastText: log[last - 1]!.text,
-    unread: unread.length,
+    lastText: shown === undefined ? "" : shownText(shown, at.left),
+    ...unread,
     delivered: at.delivered,
     read: at.read,
     member: at.left === 0,
@@ -292,7 +319,12 @@ function viewOf(conversation: Conversation, conversationId: string, user: string
   };
 }
 
+const TIP = "tip: ";
+
+export const isTip = ({ text, state }: Pick<ModelEntry, "text" | "state">) =>
+  state === undefined && text.startsWith(TIP);
+
 /** The text of a tip: its kind, and the users who joined or left. */
 export function tipText(kind: string, users: readonly string[]): string {
-  return `${kind} ${[...users].sort().join(" ")}`;
+  return `${TIP}${kind} ${[...users].sort().join(" ")}`;
 }

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { bucketOf, bucketOfGroup, bucketOfPair } from "#platform/buckets/bucket.ts";
-import { reasonOf } from "#platform/errors.ts";
 import { type RunningServer, UNKNOWN_USER_ID } from "../../services/server/server.fixture.ts";
 import { History } from "../history/history.ts";
-import { compareDevice, compareReceipts, mustHaveAll } from "./compare.ts";
+import { applyChange, callOf, changeOf } from "./changes.ts";
+import { compareDevice, compareHistory, compareReceipts, mustHaveAll } from "./compare.ts";
 import type { Databases } from "./databases.ts";
 import { Device } from "./device.ts";
 import { Model, type Outcome } from "./model.ts";
 import { type DeviceAttempt, isOpen, Sends } from "./sends.ts";
 import {
   DEVICE_USERS,
+  JUMPING_DEVICES,
   MAX_GROUPS,
   MAX_SERVERS,
   type Message,
@@ -19,7 +19,7 @@ import {
   type Step,
   USERS,
 } from "./steps.ts";
-import { isTemporary, System } from "./system.ts";
+import { System } from "./system.ts";
 
 /** With these users, pairs and groups are in all of three databases. */
 const FIRST_USER_ID = 10_005;
@@ -75,6 +75,8 @@ export class Run {
         return this.#removeMember(step);
       case "read":
         return this.#read(step);
+      case "change":
+        return this.#change(step);
       case "connect":
       case "disconnect":
       case "syncPage":
@@ -147,7 +149,7 @@ export class Run {
     message: Message,
     { earlier, online }: { earlier: readonly DeviceAttempt[]; online: boolean },
   ): DeviceAttempt | undefined {
-    const { user, to, again, changed } = message;
+    const { user, to, again, changed, mention } = message;
     const repeated = again === null ? undefined : [...this.#attempts, ...earlier].at(-1 - again);
     const sender = repeated?.sender ?? this.#users[user]!;
     const own = this.#devices.filter((device) => device.user === sender);
@@ -155,7 +157,8 @@ export class Run {
     if (repeated !== undefined)
       return { ...repeated, device, text: changed ? `${repeated.text}!` : repeated.text };
     const key = `k${++this.#keys}`;
-    const common = { sender, device, key, text: `text of ${key}` };
+    const mentions = mention === null || mention === user ? [] : [this.#users[mention]!];
+    const common = { sender, device, key, text: `text of ${key}`, mentions };
     if (to < USERS) return to === user ? undefined : { ...common, to: { peer: this.#users[to]! } };
     if (to === USERS + MAX_GROUPS) return { ...common, to: { peer: UNKNOWN_USER_ID } };
     const group = this.#model.groupIds[to - USERS];
@@ -170,7 +173,7 @@ export class Run {
     const create = (running: RunningServer) =>
       running.groups(owner).createGroup({ name: "group", userIds, clientGroupId });
     const bucket = bucketOfGroup(owner, clientGroupId);
-    if (this.#system.databases.isBlocked(bucket)) return this.#mustFail(server, create);
+    if (this.#system.databases.isBlocked(bucket)) return this.#system.mustFail(server, create);
     const { group } = await this.#system.call(this.#system.server(server), create);
     const again = await this.#system.call(this.#system.server(server + 1), create);
     assert.equal(again.group!.groupId, group!.groupId, "a repeated CreateGroup");
@@ -185,8 +188,8 @@ export class Run {
     const userIds = users.map((user) => this.#users[user]!);
     const add = (running: RunningServer) =>
       running.groups(callerId).addMembers({ groupId, userIds });
-    if (this.#isBlocked(groupId)) return this.#mustFail(server, add);
-    const refused = await this.#refusalOf(server, add);
+    if (this.#isBlocked(groupId)) return this.#system.mustFail(server, add);
+    const refused = await this.#system.refusalOf(server, add);
     assert.equal(refused, this.#model.membersAdded(groupId, callerId, userIds), "AddMembers");
     await this.#system.settle();
   }
@@ -199,34 +202,14 @@ export class Run {
     const callerId = caller === null ? owner : caller < 0 ? userId : this.#users[caller]!;
     const remove = (running: RunningServer) =>
       running.groups(callerId).removeMember({ groupId, userId });
-    if (this.#isBlocked(groupId)) return this.#mustFail(server, remove);
-    const refused = await this.#refusalOf(server, remove);
+    if (this.#isBlocked(groupId)) return this.#system.mustFail(server, remove);
+    const refused = await this.#system.refusalOf(server, remove);
     assert.equal(refused, this.#model.memberRemoved(groupId, callerId, userId), "RemoveMember");
     await this.#system.settle();
   }
 
-  /** Calls a server with retries. Returns the reason of a refusal. */
-  async #refusalOf(
-    server: number,
-    call: (server: RunningServer) => Promise<unknown>,
-  ): Promise<string | undefined> {
-    try {
-      await this.#system.call(this.#system.server(server), call);
-      return undefined;
-    } catch (error) {
-      return ErrorReason[reasonOf(error)];
-    }
-  }
-
   #isBlocked(conversationId: string): boolean {
     return this.#system.databases.isBlocked(bucketOf(conversationId));
-  }
-
-  /** Calls a server for a conversation that no server can reach. */
-  async #mustFail(server: number, call: (server: RunningServer) => Promise<unknown>) {
-    const failing = this.#system.call(this.#system.server(server), call, () => true);
-    await assert.rejects(failing, isTemporary);
-    await this.#system.settle();
   }
 
   async #read({ device: nth, conversation, except, socket }: StepOf<"read">): Promise<void> {
@@ -247,7 +230,7 @@ export class Run {
     } else {
       const acknowledge = (running: RunningServer) =>
         running.messages(device.user).acknowledge({ cursors });
-      if (this.#isBlocked(conversationId)) return this.#mustFail(nth, acknowledge);
+      if (this.#isBlocked(conversationId)) return this.#system.mustFail(nth, acknowledge);
       await this.#system.call(this.#system.server(nth), acknowledge);
     }
     this.#model.acknowledged(device.user, conversationId, { delivered: 0, read });
@@ -269,6 +252,29 @@ export class Run {
     }
   }
 
+  /** A user changes a message of a conversation. */
+  async #change(step: StepOf<"change">): Promise<void> {
+    const user = this.#users[step.user]!;
+    const views = this.#model.viewsOf(user);
+    const view = views[step.conversation % Math.max(1, views.length)];
+    if (view === undefined) return;
+    const { conversationId, last } = view;
+    const sequence = Math.max(1, last - step.nth);
+    const change = changeOf(step, `e${++this.#keys}`);
+    const call = callOf(change, { user, conversationId, sequence });
+    if (this.#isBlocked(conversationId)) return this.#system.mustFail(step.server, call);
+    const calls = step.again ? [0, 1] : [0];
+    const answers: (string | undefined)[] = [];
+    for (const more of calls) answers.push(await this.#system.refusalOf(step.server + more, call));
+    const conversation = this.#model.conversation(conversationId);
+    const { refusals } = applyChange(conversation, { user, sequence, change });
+    for (const answer of answers) {
+      const what = `${change.kind} of ${conversationId}/${sequence} by ${user}: ${answer}`;
+      assert.ok(refusals.length === 0 ? !answer : refusals.includes(answer ?? ""), what);
+    }
+    await this.#system.settle();
+  }
+
   #install(at: number): Device {
     const user = this.#users[DEVICE_USERS[at]!]!;
     return new Device({
@@ -278,6 +284,7 @@ export class Run {
       history: this.history,
       call: (call) => this.#system.call(this.#system.server(at), call),
       isBlocked: (conversationId) => this.#isBlocked(conversationId),
+      jumps: JUMPING_DEVICES.includes(at),
     });
   }
 
@@ -336,6 +343,7 @@ export class Run {
     await Promise.all(this.#devices.map((device) => device.syncAll()));
     for (const device of this.#devices) compareDevice(device, this.#model);
     await compareReceipts(system, this.#model);
+    await compareHistory(system, { model: this.#model, users: this.#users });
     assert.deepEqual(system.databases.routes.breaches, []);
     system.databases.placesKnown();
     const clients = this.#devices.map(({ name: client, user }) => ({ client, user }));

@@ -88,14 +88,12 @@ export class Sends {
     const from = first === undefined ? 0 : alive.indexOf(first);
     const send = async (attempt: DeviceAttempt, at: number): Promise<Outcome> => {
       const op = this.#begin(attempt);
-      const { sender, key, text, to } = attempt;
-      const target = "peer" in to ? toUser(to.peer) : toConversation(to.group);
-      const request = { target, clientMessageId: key, content: contentOf(text) };
+      const request = requestOf(attempt);
       const server = alive[(from + at) % Math.max(1, alive.length)];
       try {
         const { accepted } = await this.#system.call(
           server,
-          (running) => running.messages(sender).send(request),
+          (running) => running.messages(attempt.sender).send(request),
           () => this.isBlocked(attempt),
         );
         return this.#end(op, positionOf(accepted!));
@@ -112,13 +110,7 @@ export class Sends {
   async #socket(attempts: readonly DeviceAttempt[]): Promise<Outcome[]> {
     return this.#retrying(attempts, async (rest) => {
       const ops = rest.map((attempt) => this.#begin(attempt));
-      for (const { device, to, key, text } of rest) {
-        const target = "peer" in to ? toUser(to.peer) : toConversation(to.group);
-        device.send({
-          case: "send",
-          value: { target, clientMessageId: key, content: contentOf(text) },
-        });
-      }
+      for (const attempt of rest) attempt.device.send({ case: "send", value: requestOf(attempt) });
       const results = await this.#resultsOf(rest);
       return rest.map((attempt, at) => {
         const outcome = this.#end(ops[at]!, outcomeOf(results[at]!));
@@ -208,8 +200,19 @@ export function isOpen(outcome: Outcome): boolean {
   return "refused" in outcome && isTemporaryReason(outcome.refused);
 }
 
-function outgoing({ sender: from, to, key, text }: Attempt) {
-  return { from, to: "peer" in to ? toUser(to.peer) : toConversation(to.group), key, text };
+function targetOf({ to }: Attempt) {
+  return "peer" in to ? toUser(to.peer) : toConversation(to.group);
+}
+
+function requestOf(attempt: Attempt) {
+  const { key: clientMessageId, text, mentions } = attempt;
+  const target = targetOf(attempt);
+  return { target, clientMessageId, content: contentOf(text), mentionedUserIds: [...mentions] };
+}
+
+function outgoing(attempt: Attempt) {
+  const { sender: from, key, text, mentions } = attempt;
+  return { from, to: targetOf(attempt), key, text, mentions };
 }
 
 function outcomeOf({ outcome }: SendResult): Outcome {

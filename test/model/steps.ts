@@ -10,6 +10,8 @@ export interface Message {
   readonly again: number | null;
   /** Whether a repeated message has other content. */
   readonly changed: boolean;
+  /** A user whom it mentions; null: nobody. */
+  readonly mention: number | null;
 }
 
 /** A server dies at a query of a send: before PostgreSQL gets it, or before its answer arrives. */
@@ -75,6 +77,20 @@ export type Step =
       readonly except: number;
       readonly socket: boolean;
     }
+  /**
+   * A user changes a message: the nth entry from the end of what the user sees of a conversation.
+   * `again`: the call is repeated, as after a lost answer.
+   */
+  | {
+      readonly kind: "change";
+      readonly user: number;
+      readonly conversation: number;
+      readonly nth: number;
+      readonly what: "edit" | "recall" | "react" | "pin" | "unpin" | "deleteForMe";
+      readonly emojis: readonly number[];
+      readonly again: boolean;
+      readonly server: number;
+    }
   | { readonly kind: "connect"; readonly device: number; readonly instance: number }
   | { readonly kind: "disconnect"; readonly device: number }
   /** Reads one page of Sync with the cursor that the device keeps. */
@@ -98,8 +114,11 @@ export type Step =
   | { readonly kind: "quiet" };
 
 export const USERS = 4;
+export const EMOJIS = ["👍", "❤️", "😂", "👩‍🍳"];
 /** The user of each device. */
 export const DEVICE_USERS = [0, 0, 1, 1, 2, 3];
+/** Devices that skip entries when they lack many. */
+export const JUMPING_DEVICES = [1, 5];
 export const MAX_SERVERS = 3;
 export const MAX_GROUPS = 3;
 /** Indexes in USERS. */
@@ -132,6 +151,7 @@ const message: fc.Arbitrary<Message> = fc.record({
   ),
   again: sometimes(3, fc.nat({ max: 40 })),
   changed: fc.boolean(),
+  mention: sometimes(4, user),
 });
 
 const crash: fc.Arbitrary<Crash> = fc.record({ after: fc.nat({ max: 2 }), executed: fc.boolean() });
@@ -203,6 +223,28 @@ const OTHER_STEPS = [
       conversation: fc.nat({ max: 7 }),
       except: fc.integer({ min: -2, max: 3 }),
       socket: fc.boolean(),
+    }),
+  },
+  {
+    weight: 24,
+    arbitrary: fc.record({
+      kind: fc.constant("change"),
+      user,
+      conversation: fc.nat({ max: 7 }),
+      nth: fc.nat({ max: 12 }),
+      what: fc.constantFrom(
+        "edit",
+        "edit",
+        "recall",
+        "react",
+        "react",
+        "pin",
+        "unpin",
+        "deleteForMe",
+      ),
+      emojis: fc.uniqueArray(index(EMOJIS.length), { maxLength: 3 }),
+      again: fc.boolean(),
+      server,
     }),
   },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant("connect"), device, instance: index(2) }) },

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import type { Client } from "@connectrpc/connect";
 import type pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
@@ -152,6 +153,28 @@ export class System {
       failed.add(server);
       next = this.alive.find((other) => !failed.has(other));
     }
+  }
+
+  /** Calls a server with retries. Returns the reason of a refusal; undefined for none. */
+  async refusalOf(
+    nth: number,
+    call: (server: RunningServer) => Promise<unknown>,
+  ): Promise<string | undefined> {
+    try {
+      await this.call(this.server(nth), call);
+      return undefined;
+    } catch (error) {
+      return ErrorReason[reasonOf(error)];
+    }
+  }
+
+  /** Calls a server for a conversation that no server can reach. */
+  async mustFail(nth: number, call: (server: RunningServer) => Promise<unknown>): Promise<void> {
+    await assert.rejects(
+      this.call(this.server(nth), call, () => true),
+      isTemporary,
+    );
+    await this.settle();
   }
 
   /** Waits until servers can read the new place of a bucket. Returns whether one moves in this step. */
