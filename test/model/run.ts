@@ -252,7 +252,7 @@ export class Run {
     }
   }
 
-  /** A user changes a message of a conversation. */
+  /** A user changes a message. */
   async #change(step: StepOf<"change">): Promise<void> {
     const user = this.#users[step.user]!;
     const views = this.#model.viewsOf(user);
