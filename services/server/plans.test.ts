@@ -12,6 +12,21 @@ import { deleteNews, markNews, selectNews, selectUnconfirmed } from "./catch-up/
 import { changesByUser, selectSweep, selectVisibleEnds } from "./catch-up/sweep.ts";
 import { selectChanged } from "./catch-up/sync.ts";
 import { groupsByUser, selectGroups } from "./catch-up/user-groups.ts";
+import { SELECT_BODIES, SELECT_LAST_EDITS, WRITE_BODIES } from "./changes/bodies.ts";
+import { LOCK_CONVERSATION } from "./changes/change.ts";
+import { hideEntries } from "./changes/deletions.ts";
+import {
+  DELETE_MENTIONS,
+  INSERT_MENTIONS,
+  INSERT_REVISION,
+  SELECT_KEY,
+  SELECT_MENTIONED,
+} from "./changes/edits.ts";
+import { WRITE_STATES } from "./changes/message-states.ts";
+import { COUNT_PINS } from "./changes/pins.ts";
+import { DELETE_OWN, INSERT_OWN, SELECT_OWN, SELECT_RECENT } from "./changes/reaction-batch.ts";
+import { DELETE_REACTIONS, EMPTY_REVISIONS, INSERT_WITHDRAWN } from "./changes/recalls.ts";
+import { SELECT_TARGETS, SELECT_VIEWS } from "./changes/targets.ts";
 import { selectMemberships } from "./conversations/conversations.ts";
 import { insertDirects, selectDirects } from "./conversations/directs.ts";
 import {
@@ -60,6 +75,7 @@ const statements = [
   deleteOutbox,
   releaseOutbox,
   abandonOutbox,
+  hideEntries,
   insertDirects,
   replayOutbox,
   selectAfter,
@@ -108,6 +124,30 @@ const statements = [
   selectTarget,
 ];
 
+/** Statements of transactions that have locked the conversation. */
+const ofTransactions = Object.entries({
+  LOCK_CONVERSATION,
+  SELECT_VIEWS,
+  SELECT_TARGETS,
+  SELECT_BODIES,
+  WRITE_BODIES,
+  SELECT_LAST_EDITS,
+  SELECT_KEY,
+  SELECT_MENTIONED,
+  INSERT_REVISION,
+  DELETE_MENTIONS,
+  INSERT_MENTIONS,
+  WRITE_STATES,
+  EMPTY_REVISIONS,
+  DELETE_REACTIONS,
+  INSERT_WITHDRAWN,
+  COUNT_PINS,
+  SELECT_OWN,
+  DELETE_OWN,
+  INSERT_OWN,
+  SELECT_RECENT,
+}).map(([name, text]) => ({ name, text }));
+
 /**
  * Plan nodes whose cost grows with a table instead of with the arrays. im.bucket always has 1,024
  * rows.
@@ -126,7 +166,7 @@ async function plans(): Promise<Map<string, string>> {
   const client = await pool.connect();
   try {
     const found = new Map<string, string>();
-    for (const { name, text } of statements) {
+    for (const { name, text } of [...statements, ...ofTransactions]) {
       const { rows } = await client.query(`EXPLAIN (GENERIC_PLAN) ${text}`);
       found.set(name, rows.map((row) => row["QUERY PLAN"]).join("\n"));
     }
@@ -167,4 +207,13 @@ test("pages of Sync and of the log use the indexes on the keys of the caller", a
     assert.match(found.get(name)!, /Index Only Scan using member_group/);
   assert.match(found.get(claimOutbox.name)!, /Index Scan using outbox_next/);
   assert.match(found.get(selectDuplicates.name)!, /client_message_id = /);
+});
+
+test("the rows of changed messages are found by their whole keys", async () => {
+  const found = await plans();
+  assert.match(found.get("WRITE_BODIES")!, /Index Cond: .*conversation_id = .*sequence = /);
+  assert.match(found.get("WRITE_BODIES")!, /Tid Scan on entry/);
+  for (const name of ["SELECT_OWN", "DELETE_OWN"])
+    assert.match(found.get(name)!, /using reaction_pkey .*\n.*Index Cond: .*user_id >= /);
+  assert.match(found.get("SELECT_RECENT")!, /Index Scan Backward using reaction_emoji/);
 });

@@ -3,6 +3,7 @@ import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { IngressService } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
 import type { SessionService } from "#gen/lucky/internal/session/v1/session_pb.js";
+import { ChangeService } from "#gen/lucky/message/v1/change_pb.js";
 import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import { HistoryService } from "#gen/lucky/message/v1/history_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
@@ -20,6 +21,9 @@ import { type RunningService, serve } from "#platform/rpc/served.ts";
 import { endsWithin } from "#platform/waiting.ts";
 import { conversationService } from "./catch-up/conversation-service.ts";
 import { News } from "./catch-up/news.ts";
+import type { ChangeDependencies } from "./changes/change.ts";
+import { changeService } from "./changes/change-service.ts";
+import { Reactions } from "./changes/reactions.ts";
 import type { ServerConfig } from "./config.ts";
 import { watchAccountChanges } from "./conversations/account-changes.ts";
 import { Conversations } from "./conversations/conversations.ts";
@@ -92,9 +96,9 @@ const NEWS = { intervalMs: 30_000, maxConversations: 2_000_000 };
 
 /**
  * Starts server: the log of conversations, and the delivery of its entries to the bus. Serves
- * MessageService, HistoryService, ConversationService, GroupService, PresenceService, OperationsService and
- * IngressService. The caller closes the dependencies after `stop`. Rejects with an error for operators when the databases of
- * the log do not have each bucket once.
+ * MessageService, ChangeService, HistoryService, ConversationService, GroupService, PresenceService,
+ * OperationsService and IngressService. The caller closes the dependencies after `stop`. Rejects with an error
+ * for operators when the databases of the log do not have each bucket once.
  */
 export async function startServer(d: ServerDependencies): Promise<Server> {
   const { config, clock, log } = d;
@@ -105,7 +109,8 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   const cached = config.cachedMemberships;
   const directs = new Directs({ ...storage, ids: d.ids, clock, cached });
   const sends = createSends(d, { ...storage, ...delivery, directs });
-  const groups = groupDependencies(d, { ...storage, ...delivery });
+  const writing = writingDependencies(d, { ...storage, ...delivery });
+  const reactions = new Reactions(writing);
   const maxConversations = Math.ceil(NEWS.maxConversations / logs.databases.length);
   const news = byDatabase(
     { logs, log },
@@ -145,7 +150,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
   const changes = watchAccountChanges({ sessions: d.sessions, users: storage.users, clock, log });
   let stopping: Promise<void> | undefined;
   const drain = async () => {
-    await sends.idle();
+    await Promise.all([sends.idle(), reactions.idle()]);
     await Promise.all([...compensations.values()].map((compensation) => compensation.stop()));
     await relay.idle();
     await Promise.all([...outboxes.values()].map((outbox) => outbox.flush()));
@@ -171,7 +176,8 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       serve(ConversationService, conversationService(signals)),
       serve(HistoryService, historyService(signals)),
       serve(MessageService, messageService({ ...signals, sends })),
-      serve(GroupService, groupService({ ...groups, mustServe })),
+      serve(ChangeService, changeService({ ...writing, reactions, mustServe })),
+      serve(GroupService, groupService({ ...writing, mustServe })),
       serve(PresenceService, presenceService(signals)),
       serve(OperationsService, operations),
     ],
@@ -312,10 +318,11 @@ function createSends(
   });
 }
 
-function groupDependencies(
+/** For the parts that write entries of the server itself. */
+function writingDependencies(
   { config, ids, clock }: ServerDependencies,
   { logs, users, conversations, relay, outboxes }: Storage & Delivery,
-): GroupDependencies {
+): GroupDependencies & ChangeDependencies {
   return {
     logs,
     users,

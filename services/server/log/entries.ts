@@ -14,6 +14,8 @@ export const TAIL_BYTES = 22;
 
 /** Lowest field number of Entry that the sender writes. */
 const FIRST_SENDER_FIELD = 6;
+/** Lowest field number of the flags, which only the server writes. */
+const FIRST_FLAG = EntrySchema.field.notShown.number;
 
 const CONVERSATION_ID_TAG = 0x08;
 const SEQUENCE_TAG = 0x10;
@@ -77,12 +79,12 @@ export function entryOf(row: EntryRow): Entry {
 }
 
 /**
- * The body of an entry without what its sender wrote, the client_message_id excepted: the device that sent
- * it recognises it by that.
+ * The body of an entry without its content and all that belongs to it. The client_message_id stays: the
+ * device that sent it recognises it by that. So do the flags of its kind.
  */
 export function withoutSenderFields(body: Uint8Array): Uint8Array {
   const parts = scan(body)
-    .filter(([number]) => number <= FIRST_SENDER_FIELD)
+    .filter(([number]) => number <= FIRST_SENDER_FIELD || number >= FIRST_FLAG)
     .map(([, , , end, tagStart]) => body.subarray(tagStart, end));
   return Buffer.concat(parts);
 }

@@ -72,6 +72,18 @@ const deviceKinds = new Set(DEVICE_KINDS);
 /** The first kind that is a change of earlier entries; all later ones are changes, too. */
 export const FIRST_CHANGE = 20;
 
+const TIP = kindNumber("tip");
+
+/** Whether entries with this value of im.entry.kind are messages: neither tips nor changes. */
+export function isMessage(kind: number): boolean {
+  return kind < FIRST_CHANGE && kind !== TIP;
+}
+
+/** Whether entries with this value of im.entry.kind count as unread. */
+export function isCountable(kind: number): boolean {
+  return countable.has(kind);
+}
+
 /**
  * Whether a device may send a kind; otherwise only the server writes it. The contract says so. These
  * kinds are countable, because the append statement counts every send.
@@ -86,6 +98,7 @@ function numbersWith(property: "countable" | "memberships"): number[] {
 }
 
 const withMemberships = new Set(numbersWith("memberships"));
+const countable = new Set(numbersWith("countable"));
 
 /**
  * Whether entries with this value of im.entry.kind may tell of memberships. A kind of a later version

@@ -1,0 +1,155 @@
+import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import type { SetReactionsRequest, SetReactionsResponse } from "#gen/lucky/message/v1/change_pb.js";
+import { FlushLoop } from "#platform/batching/flush-loop.ts";
+import { fail } from "#platform/errors.ts";
+import { type ChangeDependencies, change } from "./change.ts";
+import { mustBeEmojis } from "./emojis.ts";
+import { applyReactions, type ReactionCall } from "./reaction-batch.ts";
+
+/** Maximum calls that wait in one instance; further ones are refused with OVERLOADED. */
+const MAX_WAITING = 10_000;
+/** Back-off of a refused call, ms. */
+const OVERLOADED_RETRY_MS = 500;
+/** Maximum calls in one transaction. */
+const MAX_CALLS = 1_000;
+/** Maximum messages in one transaction: each takes several statements, while the conversation is locked. */
+const MAX_TARGETS = 32;
+
+/** Minimum time between the starts of two transactions of a conversation with this number of members, ms. */
+function spacingOf(members: number): number {
+  if (members <= 100) return 0;
+  return members <= 1_000 ? 500 : 2_000;
+}
+
+interface WaitingCall extends ReactionCall {
+  readonly answer: PromiseWithResolvers<SetReactionsResponse>;
+}
+
+/** The waiting calls of one conversation. */
+interface Lane {
+  readonly conversationId: string;
+  waiting: WaitingCall[];
+  readonly loop: FlushLoop;
+  /** Start of the last transaction, elapsed ms. */
+  startedAtMs: number;
+  spacingMs: number;
+}
+
+/**
+ * Joins the reactions of many users: the calls for one conversation that arrive during a transaction, or
+ * within the spacing after its start, share the next transaction and its entries.
+ */
+export class Reactions {
+  readonly #d: ChangeDependencies;
+  /** By conversation. A lane without calls goes when its spacing has passed. */
+  readonly #lanes = new Map<string, Lane>();
+  /** Calls that wait or are in flight. */
+  #count = 0;
+
+  constructor(dependencies: ChangeDependencies) {
+    this.#d = dependencies;
+  }
+
+  /**
+   * Sets the caller's reactions to a message; resolves after the commit. Rejects with
+   * CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, MUTED, MESSAGE_RECALLED, REACTION_INVALID,
+   * REACTION_LIMIT_REACHED, OVERLOADED, UNAVAILABLE.
+   */
+  async set(
+    { conversationId, sequence, emojis }: SetReactionsRequest,
+    userId: string,
+  ): Promise<SetReactionsResponse> {
+    mustBeEmojis(emojis);
+    if (this.#d.config.maxReactionKinds === 0 && emojis.length > 0)
+      throw fail(ErrorReason.REACTION_LIMIT_REACHED, "reactions are switched off");
+    if (this.#count >= MAX_WAITING)
+      throw fail(ErrorReason.OVERLOADED, "too many reactions wait", {
+        retryAfterMs: OVERLOADED_RETRY_MS,
+      });
+    this.#count++;
+    const answer = Promise.withResolvers<SetReactionsResponse>();
+    const lane = this.#laneOf(conversationId);
+    lane.waiting.push({ userId, sequence: Number(sequence), emojis, answer });
+    this.#schedule(lane);
+    return answer.promise.finally(() => this.#count--);
+  }
+
+  /** Flushes all waiting calls, without spacing. Resolves when they are answered. */
+  async idle(): Promise<void> {
+    while (this.#count > 0) {
+      await Promise.all([...this.#lanes.values()].map(({ loop }) => loop.flushNow()));
+      // The answers are settled, and their calls are counted in the next turn.
+      await new Promise(setImmediate);
+    }
+  }
+
+  #laneOf(conversationId: string): Lane {
+    const known = this.#lanes.get(conversationId);
+    if (known !== undefined) return known;
+    const lane: Lane = {
+      conversationId,
+      waiting: [],
+      loop: new FlushLoop({ clock: this.#d.clock, flush: () => this.#flush(lane) }),
+      startedAtMs: Number.NEGATIVE_INFINITY,
+      spacingMs: 0,
+    };
+    this.#lanes.set(conversationId, lane);
+    return lane;
+  }
+
+  #schedule({ loop, startedAtMs, spacingMs }: Lane): void {
+    loop.schedule(Math.max(0, startedAtMs + spacingMs - this.#d.clock.elapsed()));
+  }
+
+  /** Applies the waiting calls, or as many as one transaction takes. Never rejects. */
+  async #flush(lane: Lane): Promise<void> {
+    const calls = take(lane);
+    if (calls.length > 0) await this.#apply(lane, calls);
+    if (lane.waiting.length > MAX_CALLS) void lane.loop.flushNow();
+    else if (lane.waiting.length > 0) this.#schedule(lane);
+    else this.#retire(lane);
+  }
+
+  async #apply(lane: Lane, calls: readonly WaitingCall[]): Promise<void> {
+    const { conversationId } = lane;
+    lane.startedAtMs = this.#d.clock.elapsed();
+    try {
+      const answers = await change(this.#d, conversationId, (client, conversation) => {
+        lane.spacingMs = spacingOf(conversation.memberCount);
+        return applyReactions(this.#d, client, conversation, calls);
+      });
+      for (const [at, { answer }] of calls.entries()) {
+        const one = answers[at]!;
+        if (one instanceof Error) answer.reject(one);
+        else answer.resolve(one);
+      }
+    } catch (error) {
+      for (const { answer } of calls) answer.reject(error);
+    }
+  }
+
+  /** Forgets a lane without calls when its spacing has passed. */
+  #retire(lane: Lane): void {
+    const forget = () => {
+      if (lane.waiting.length > 0 || this.#lanes.get(lane.conversationId) !== lane) return;
+      this.#lanes.delete(lane.conversationId);
+    };
+    const waitMs = lane.startedAtMs + lane.spacingMs - this.#d.clock.elapsed();
+    if (waitMs > 0) this.#d.clock.after(waitMs, forget);
+    else forget();
+  }
+}
+
+/** Removes the first calls of a lane, as many as one transaction takes. */
+function take(lane: Lane): WaitingCall[] {
+  const targets = new Set<number>();
+  let count = 0;
+  for (const { sequence } of lane.waiting) {
+    targets.add(sequence);
+    if (count === MAX_CALLS || targets.size > MAX_TARGETS) break;
+    count++;
+  }
+  const calls = lane.waiting.slice(0, count);
+  lane.waiting = lane.waiting.slice(count);
+  return calls;
+}
