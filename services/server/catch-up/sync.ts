@@ -141,7 +141,7 @@ export async function syncPage(
     const count = fit(page.rows, { ...room, rows, most: bytesLeft });
     if (count < page.rows.length) hasMore = true;
     next.push(nextPosition(page, count));
-    for (const { body } of page.rows.slice(0, count)) bytesLeft -= body.length;
+    for (const row of page.rows.slice(0, count)) bytesLeft -= bytesOf(row);
     taken.push(...page.rows.slice(0, count).filter((row) => !isObsolete(page.db, row)));
   }
   return create(SyncResponseSchema, {
@@ -205,11 +205,18 @@ interface Room {
   readonly most: number;
 }
 
+/** A row with an entry; without one when the user deleted all that the row could show. */
+interface SizedRow {
+  readonly body: Uint8Array | null;
+}
+
+const bytesOf = ({ body }: SizedRow) => body?.length ?? 0;
+
 /** Number of rows that fit: into the share, but one row fits if there is room in the page. */
-export function fit(rows: readonly { readonly body: Uint8Array }[], room: Room): number {
+export function fit(rows: readonly SizedRow[], room: Room): number {
   let bytes = 0;
-  for (const [index, { body }] of rows.entries()) {
-    bytes += body.length;
+  for (const [index, row] of rows.entries()) {
+    bytes += bytesOf(row);
     const most = index === 0 ? room.most : Math.min(room.bytes, room.most);
     if (index === room.rows || bytes > most) return index;
   }
