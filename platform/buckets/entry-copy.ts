@@ -45,6 +45,22 @@ export async function* pages(
 }
 
 /**
+ * The entries of the conversations $1 that edits and recalls after the sequences $2 may have changed: the
+ * messages, and the entries of their edits.
+ */
+const SELECT_CHANGED = `
+  SELECT i.id, e.sequence
+    FROM unnest($1::bigint[], $2::bigint[]) AS i(id, copied)
+   CROSS JOIN LATERAL (
+     SELECT s.sequence FROM im.message_state s
+      WHERE s.conversation_id = i.id AND s.changed_sequence > i.copied OFFSET 0) s
+   CROSS JOIN LATERAL (
+     SELECT s.sequence
+      UNION ALL
+     SELECT r.edit_sequence FROM im.revision r
+      WHERE r.conversation_id = i.id AND r.sequence = s.sequence) e`;
+
+/**
  * Copies the entries of a bucket in rounds: each round copies the entries that were appended since
  * the previous one. Checks the number of rows of each copy.
  */
@@ -52,6 +68,11 @@ export class EntryCopy {
   readonly #options: EntryCopyOptions;
   /** By conversation: the last copied sequence. */
   readonly #copied = new Map<string, number>();
+  /**
+   * Conversations with entries in several rounds: the last sequence of their first round. A change that is
+   * missing in a copied entry has a greater sequence, because its own entry did not exist then.
+   */
+  readonly #grown = new Map<string, number>();
 
   constructor(options: EntryCopyOptions) {
     this.#options = options;
@@ -69,12 +90,15 @@ export class EntryCopy {
     const flush = async () => {
       signal?.throwIfAborted();
       await this.#copy(ranges, size);
+      for (const { id, high } of ranges) this.#copied.set(id, high);
       total += size;
       [ranges, size] = [[], 0];
     };
     for await (const page of pages(this.#options.source, this.#options.bucket)) {
       for (const { id, last } of page) {
-        for (let low = (this.#copied.get(id) ?? 0) + 1; low <= last; ) {
+        const copied = this.#copied.get(id) ?? 0;
+        if (copied > 0 && last > copied && !this.#grown.has(id)) this.#grown.set(id, copied);
+        for (let low = copied + 1; low <= last; ) {
           const high = Math.min(last, low + CHUNK_ENTRIES - size - 1);
           ranges.push({ id, low, high });
           size += high - low + 1;
@@ -86,6 +110,39 @@ export class EntryCopy {
     }
     if (size > 0) await flush();
     return total;
+  }
+
+  /**
+   * Copies the entries again that were changed after their copy. Runs in the caller's transaction, when
+   * nothing can change any more and all entries are copied.
+   */
+  async refresh(): Promise<void> {
+    const grown = [...this.#grown];
+    for (let at = 0; at < grown.length; at += PAGE_CONVERSATIONS) {
+      const page = grown.slice(at, at + PAGE_CONVERSATIONS);
+      const { rows } = await this.#options.source.query<{ id: string; sequence: string }>(
+        SELECT_CHANGED,
+        [page.map(([id]) => id), page.map(([, copied]) => copied)],
+      );
+      for (let from = 0; from < rows.length; from += CHUNK_ENTRIES)
+        await this.#replace(rows.slice(from, from + CHUNK_ENTRIES));
+    }
+  }
+
+  /** Copies entries that the target has already. */
+  async #replace(entries: readonly { readonly id: string; readonly sequence: string }[]) {
+    const { rowCount } = await this.#options.target.query(
+      `DELETE FROM im.entry e USING unnest($1::bigint[], $2::bigint[]) AS i(id, sequence)
+        WHERE e.conversation_id = i.id AND e.sequence = i.sequence`,
+      [entries.map(({ id }) => id), entries.map(({ sequence }) => sequence)],
+    );
+    if (rowCount !== entries.length)
+      throw new Error(`The target has ${rowCount} of ${entries.length} changed entries.`);
+    const ranges = entries.map(({ id, sequence }) => {
+      const at = Number(sequence);
+      return { id, low: at, high: at };
+    });
+    await this.#copy(ranges, entries.length);
   }
 
   /**
@@ -137,6 +194,5 @@ export class EntryCopy {
       throw new Error(
         `${copy.rowCount} of ${size} entries of bucket ${this.#options.bucket} were copied.`,
       );
-    for (const { id, high } of ranges) this.#copied.set(id, high);
   }
 }

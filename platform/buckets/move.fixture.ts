@@ -36,8 +36,22 @@ export async function fill(db: pg.Pool, bucket: number): Promise<void> {
     SELECT c.conversation_id, s, c.conversation_id + s, 1, CASE WHEN s > 3 THEN s::text END, 1, s, 5,
            decode(md5(s::text), 'hex')
       FROM im.conversation c, generate_series(1, c.last_sequence) AS s
-     WHERE c.conversation_id IN (${direct}, ${group}, ${empty})`);
+     WHERE c.conversation_id IN (${direct}, ${group}, ${empty});
+    INSERT INTO im.change VALUES (${direct}, 29, 28), (${direct}, 30, 28);
+    INSERT INTO im.message_state VALUES (${direct}, 4, 29, false, 1, 0, 'edited'),
+                                        (${direct}, 6, 30, true, 0, 0, 'recalled');
+    INSERT INTO im.revision VALUES (${direct}, 4, 0, 29, 5, 'before');
+    INSERT INTO im.reaction VALUES (${direct}, 4, ${low}, '👍', 28);
+    INSERT INTO im.withdrawn VALUES (${direct}, 6, 1);
+    INSERT INTO im.mention VALUES (${direct}, ${high}, 4, 1);
+    INSERT INTO im.hidden VALUES (${direct}, ${high}, 7, true)`);
 }
+
+/** The tables with rows of conversations. */
+const TABLES = [
+  ...["conversation", "member", "direct", "group_key", "entry"],
+  ...["change", "message_state", "revision", "reaction", "withdrawn", "mention", "hidden"],
+];
 
 /**
  * All rows of a bucket, without the columns that a move changes: transaction ids are left out, and
@@ -45,7 +59,7 @@ export async function fill(db: pg.Pool, bucket: number): Promise<void> {
  */
 export async function rowsOf(db: pg.Pool, bucket: number, increase = 0): Promise<unknown> {
   const found: Record<string, unknown> = {};
-  for (const table of ["conversation", "member", "direct", "group_key", "entry"]) {
+  for (const table of TABLES) {
     const { rows } = await db.query<{ row: Record<string, unknown> }>(
       `SELECT to_jsonb(t) - 'changed_by' AS row FROM im.${table} t
         WHERE (conversation_id & 1023) = $1 ORDER BY to_jsonb(t)::text`,

@@ -184,8 +184,8 @@ async function fence({ from, bucket, signal, log }: BucketMove): Promise<number>
 }
 
 /**
- * Makes the target the owner, in one transaction: the last entries, all other rows, unpublished batches
- * and the epoch. Before the commit it checks that the source still has the same rows. An error before the
+ * Makes the target the owner, in one transaction: the last and the changed entries, all other rows,
+ * unpublished batches and the epoch. Before the commit it checks that the source still has the same rows. An error before the
  * commit gives the bucket back to the source.
  */
 async function switchOver(
@@ -199,6 +199,7 @@ async function switchOver(
   try {
     await target.query("BEGIN");
     await copy.round();
+    await copy.refresh();
     const counts: number[] = [];
     for (const table of tables.others) counts.push(await copyRows(move, table));
     await copyUnpublished(source, target, { bucket, known: news });
