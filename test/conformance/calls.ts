@@ -19,6 +19,7 @@ import { AuthService } from "#gen/lucky/auth/v1/auth_pb.js";
 import { DeviceService } from "#gen/lucky/auth/v1/device_pb.js";
 import { EndpointService } from "#gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
+import { ChangeService } from "#gen/lucky/message/v1/change_pb.js";
 import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { PresenceService } from "#gen/lucky/presence/v1/presence_pb.js";
@@ -33,6 +34,7 @@ const SERVICES: readonly DescService[] = [
   DeviceService,
   EndpointService,
   GroupService,
+  ChangeService,
   ConversationService,
   MessageService,
   PresenceService,
