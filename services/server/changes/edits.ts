@@ -8,7 +8,7 @@ import {
 import { type Edit, EditSchema, TextSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { type Entry, EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { fail, invalidField } from "#platform/errors.ts";
-import { mentionsRefusal } from "../conversations/mentions.ts";
+import { mentionedUsers, mentionsRefusal } from "../conversations/mentions.ts";
 import { refusalError } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import type { PoolClient } from "../log/database.ts";
@@ -206,17 +206,19 @@ function mustBeInTime(
 async function mustMention(
   client: PoolClient,
   { conversationId, kind }: LockedConversation,
-  { role }: View,
-  { mentionedUserIds, mentionAll }: Edit,
+  { role, mutedUntilMs }: View,
+  { senderId, mentionedUserIds, mentionAll }: Edit & { senderId: string },
 ): Promise<void> {
   if (mentionedUserIds.length === 0 && !mentionAll) return;
   const { rows } = await client.query<{ user_id: string }>(SELECT_MENTIONED, [
     conversationId,
     bigints(mentionedUserIds),
   ]);
-  const members = new Set(rows.map(({ user_id }) => user_id));
-  const isMember = (userId: string) => members.has(userId);
-  const refused = mentionsRefusal({ mentionedUserIds, mentionAll }, { kind, role, isMember });
+  const users = rows.map(({ user_id }) => user_id);
+  const memberships = new Map(users.map((userId) => [userId, { role: 0, mutedUntilMs: 0 }]));
+  memberships.set(senderId, { role, mutedUntilMs: 0 });
+  const mentions = { userIds: mentionedUserIds, all: mentionAll };
+  const refused = mentionsRefusal({ kind, users, memberships }, { mentions, authorId: senderId });
   if (refused !== undefined) throw refusalError(refused);
 }
 
@@ -227,8 +229,8 @@ async function replaceMentions(
   { senderId, mentionedUserIds, mentionAll }: Entry,
 ): Promise<void> {
   await client.query(DELETE_MENTIONS, [conversationId, bigints([sequence])]);
-  const others = mentionedUserIds.filter((userId) => userId !== senderId);
-  const userIds = mentionAll ? [...others, "0"] : others;
+  const mentions = { userIds: mentionedUserIds, all: mentionAll };
+  const userIds = mentionedUsers({ mentions, authorId: senderId });
   if (userIds.length === 0) return;
   await client.query(INSERT_MENTIONS, [conversationId, sequence, senderId, bigints(userIds)]);
 }

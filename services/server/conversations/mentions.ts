@@ -1,34 +1,53 @@
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
+import type { Conversation } from "./conversations.ts";
 import { type Refusal, refusal } from "./refusal.ts";
 
-/** Whom a text mentions. */
+/** The users whom a text mentions. */
 export interface Mentions {
-  readonly mentionedUserIds: readonly string[];
-  readonly mentionAll: boolean;
+  /** At most 50, each once. */
+  readonly userIds: readonly string[];
+  /** Whether it mentions all members. */
+  readonly all: boolean;
 }
 
-const ALL_DENIED = refusal(
-  ErrorReason.MENTION_ALL_DENIED,
-  "only the owner and admins of a group mention all members",
-);
+/** User id of the rows of im.mention that mention all members. */
+export const ALL_MEMBERS = "0";
 
-/** Why the author may not mention these users; undefined when nothing is wrong. */
+/** A text that mentions users. */
+export interface MentioningText {
+  readonly mentions: Mentions;
+  readonly authorId: string;
+}
+
+/**
+ * Why a text may not mention its users: MENTION_INVALID for one who is not a member, MENTION_ALL_DENIED
+ * for an author without the right; undefined when it may. `conversation` has the memberships of the
+ * author and of all mentioned users who are members; those of a direct conversation are not needed.
+ */
 export function mentionsRefusal(
-  { mentionedUserIds, mentionAll }: Mentions,
-  author: {
-    readonly kind: ConversationKind;
-    /** lucky.group.v1.Role of the author. */
-    readonly role: number;
-    /** Whether a user is a member of the conversation now. */
-    readonly isMember: (userId: string) => boolean;
-  },
+  { kind, users, memberships }: Pick<Conversation, "kind" | "users" | "memberships">,
+  { mentions, authorId }: MentioningText,
 ): Refusal | undefined {
-  if (mentionAll && author.kind === ConversationKind.GROUP && author.role < Role.ADMIN)
-    return ALL_DENIED;
-  const stranger = mentionedUserIds.find((userId) => !author.isMember(userId));
-  if (stranger === undefined) return undefined;
-  const text = `the mentioned user ${stranger} is not a member of the conversation`;
-  return refusal(ErrorReason.MENTION_INVALID, text);
+  const isDirect = kind === ConversationKind.DIRECT;
+  const at = mentions.userIds.findIndex(
+    (id) => !(isDirect ? users.includes(id) : memberships.has(id)),
+  );
+  if (at >= 0) {
+    const field = `mentioned_user_ids[${at}]`;
+    const text = `${field}: is not a member of the conversation`;
+    return { ...refusal(ErrorReason.MENTION_INVALID, text), field };
+  }
+  if (!mentions.all || isDirect) return undefined;
+  const role = memberships.get(authorId)?.role ?? Role.UNSPECIFIED;
+  if (role === Role.ADMIN || role === Role.OWNER) return undefined;
+  const text = "only admins and the owner of a group may mention all members";
+  return { ...refusal(ErrorReason.MENTION_ALL_DENIED, text), field: "mention_all" };
+}
+
+/** The users of the rows of im.mention: those other than the author, and ALL_MEMBERS. */
+export function mentionedUsers({ mentions: { userIds, all }, authorId }: MentioningText): string[] {
+  const others = userIds.filter((id) => id !== authorId);
+  return all ? [...others, ALL_MEMBERS] : others;
 }
