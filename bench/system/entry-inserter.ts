@@ -110,6 +110,9 @@ export class EntryInserter {
       fields,
       keyStart: 2,
       keyLength: KEY_BYTES,
+      replyTo: undefined,
+      mentions: undefined,
+      forwarded: undefined,
     };
     return { send, conversationId };
   }

@@ -61,8 +61,9 @@ import {
   selectTracedMembers,
   selectTracedNews,
 } from "./operations/message-trace.ts";
-import { appendEntries } from "./sending/append.ts";
-import { selectDuplicates } from "./sending/duplicates.ts";
+import { appendEntries, appendMentions } from "./sending/append.ts";
+import { selectDuplicates, selectOwnDuplicates } from "./sending/duplicates.ts";
+import { selectReplyTargets } from "./sending/replies.ts";
 import { updateCursors } from "./signals/receipts.ts";
 
 const { pool } = await startTestPostgres({ after });
@@ -70,6 +71,7 @@ const { pool } = await startTestPostgres({ after });
 const statements = [
   updateCursors,
   appendEntries,
+  appendMentions,
   countOutbox,
   hastenOutbox,
   deleteOutbox,
@@ -89,6 +91,8 @@ const statements = [
   selectGroups,
   groupsByUser.withBuckets,
   selectDuplicates,
+  selectOwnDuplicates,
+  selectReplyTargets,
   selectGroupByKey,
   selectMembers,
   selectMembersAmong,
@@ -190,11 +194,11 @@ test("every statement uses an index, on empty and on small tables", async () => 
 });
 
 test("statements on conversations refuse a bucket of another database", () => {
-  // The append compares the member version, which a move changes. It follows a search for duplicates.
+  // The append compares the member version, which a move changes. It follows each search for duplicates.
   const unchecked = statements.filter(
     ({ route, text }) => route.kind === "conversations" && !text.includes("im.owns("),
   );
-  assert.deepEqual(unchecked, [appendEntries, selectDuplicates]);
+  assert.deepEqual(unchecked, [appendEntries, appendMentions, selectDuplicates]);
 });
 
 test("pages of Sync and of the log use the indexes on the keys of the caller", async () => {
@@ -206,7 +210,8 @@ test("pages of Sync and of the log use the indexes on the keys of the caller", a
   for (const { name } of [selectGroups, groupsByUser.withBuckets])
     assert.match(found.get(name)!, /Index Only Scan using member_group/);
   assert.match(found.get(claimOutbox.name)!, /Index Scan using outbox_next/);
-  assert.match(found.get(selectDuplicates.name)!, /client_message_id = /);
+  for (const { name } of [selectDuplicates, selectOwnDuplicates])
+    assert.match(found.get(name)!, /client_message_id = /);
 });
 
 test("the rows of changed messages are found by their whole keys", async () => {

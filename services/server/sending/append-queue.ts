@@ -4,33 +4,23 @@ import type { Clock } from "#platform/clock.ts";
 import type { Ids } from "#platform/ids.ts";
 import type { Log } from "#platform/log.ts";
 import { exemplarOf, type Span } from "#platform/tracing/traces.ts";
-import type { Conversation, Conversations } from "../conversations/conversations.ts";
+import type { Conversations } from "../conversations/conversations.ts";
 import { refusal } from "../conversations/refusal.ts";
 import type { Users } from "../conversations/users.ts";
 import { type Database, isConflict, isDuplicateKey } from "../log/database.ts";
-import { type Logs, moving } from "../log/logs.ts";
+import type { Logs } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import { type AppendResult, append, appendSpan, type ConversationBatch } from "./append.ts";
-import { Denials, UNCHECKED } from "./denials.ts";
+import { Denials } from "./denials.ts";
 import { DuplicateSenders } from "./duplicate-senders.ts";
-import { type AddressedSend, deduplicationKey, findDuplicates } from "./duplicates.ts";
+import { deduplicationKey, findDuplicates } from "./duplicates.ts";
 import type { Outcome } from "./outcome.ts";
-
-/** A send that waits to be appended. */
-export interface QueuedSend extends AddressedSend {
-  /** Whether its batch has answered it already. */
-  answered: boolean;
-  /** Number of its waits for a look-up of the other user. */
-  checks: number;
-  /** Span of its call; undefined when the call is not traced. */
-  readonly span: Span | undefined;
-  /** Reports the outcome. Called once. */
-  answer(outcome: Outcome): void;
-}
+import type { QueuedSend } from "./queued-send.ts";
+import { Rechecks } from "./rechecks.ts";
 
 export interface AppendQueueOptions {
   readonly db: Database;
-  readonly logs: Pick<Logs, "peekConversation">;
+  readonly logs: Pick<Logs, "peekConversation" | "spread">;
   readonly conversations: Conversations;
   readonly users: Pick<Users, "peek" | "checkExisting">;
   readonly ids: Ids;
@@ -52,8 +42,6 @@ export interface AppendQueueOptions {
 
 /** Maximum attempts of a batch; sends that are not appended by then are refused with OVERLOADED. */
 const MAX_ATTEMPTS = 12;
-/** Maximum waits of a send for the state of the other user; then it is refused with OVERLOADED. */
-const MAX_CHECKS = 3;
 
 /**
  * Queue of sends in front of the log. Appends them in batches: up to `lanes` batches are in flight
@@ -66,11 +54,13 @@ export class AppendQueue {
   readonly #options: AppendQueueOptions;
   readonly #batches: Batches<QueuedSend>;
   readonly #denials: Denials;
+  readonly #rechecks: Rechecks;
   readonly #duplicateSenders: DuplicateSenders;
 
   constructor(options: AppendQueueOptions) {
     this.#options = options;
     this.#denials = new Denials(options);
+    this.#rechecks = new Rechecks({ ...options, denials: this.#denials });
     this.#duplicateSenders = new DuplicateSenders(options.clock);
     this.#batches = new Batches({
       ...options,
@@ -109,7 +99,8 @@ export class AppendQueue {
     let remaining = batch;
     try {
       for (let attempt = 0; remaining.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
-        remaining = await this.#attempt(remaining, answer, held);
+        const left = await this.#attempt(remaining, answer, held);
+        remaining = inOrderOf(remaining, left);
       }
       for (const send of remaining) answer(send, TOO_MANY_CONFLICTS);
     } catch (error) {
@@ -139,7 +130,7 @@ export class AppendQueue {
   }
 
   /**
-   * Attempts to append a batch. Returns the sends to retry, in their order. Adds to `held` the sends
+   * Attempts to append a batch. Returns the sends to retry. Adds to `held` the sends
    * that wait for auth; they return to the queue.
    */
   async #attempt(
@@ -219,82 +210,44 @@ export class AppendQueue {
     }
   }
 
-  /**
-   * Re-checks sends that the caches deny: the cached membership may be stale, and the state of the
-   * other user may be unknown. Refuses the sends that are still denied, except duplicates, which keep
-   * their first result. Holds back the sends whose other user must be looked up. Returns the others.
-   */
+  /** Re-checks the denied sends of a batch. Returns the sends of the batch that may be appended. */
   async #recheckDenied(
     sends: readonly QueuedSend[],
     denied: readonly QueuedSend[],
     { answer, held }: { answer: Answer; held: Set<QueuedSend> },
   ): Promise<readonly QueuedSend[]> {
-    const { db, logs, conversations } = this.#options;
-    const toRecheck = this.#holdUnchecked(denied, held, (id) => conversations.peek(id));
-    if (toRecheck.length > 0) {
-      const { found: fresh, failures } = await conversations.readSome(
-        toRecheck.map(({ conversationId, send }) => ({ conversationId, userId: send.senderId })),
-      );
-      const errors = new Map(
-        failures.flatMap(({ items, error }) => items.map((key) => [key.conversationId, error])),
-      );
-      const failed = new Map<string, unknown>();
-      for (const { conversationId } of toRecheck) {
-        const isHere = logs.peekConversation(conversationId) === db;
-        const error = errors.get(conversationId) ?? (isHere ? undefined : moving());
-        if (error !== undefined) failed.set(conversationId, error);
-      }
-      const open = sends.filter((send) => !held.has(send));
-      if (failed.size > 0) this.#fail(open, failed, answer);
-      const read = toRecheck.filter(({ conversationId }) => !failed.has(conversationId));
-      const refused = new Map<QueuedSend, Outcome>();
-      for (const queued of this.#holdUnchecked(read, held, (id) => fresh.get(id))) {
-        const denial = this.#denials.of(fresh.get(queued.conversationId), queued.send.senderId);
-        if (denial !== undefined) refused.set(queued, denial);
-      }
-      const duplicates = await findDuplicates(db, [...refused.keys()]);
-      for (const [send, denial] of refused) answer(send, duplicates.get(send) ?? denial);
-    }
-    return sends.filter((send) => !send.answered && !held.has(send));
+    const isOpen = (send: QueuedSend) => !send.answered && !held.has(send);
+    await this.#rechecks.run(denied, {
+      answer,
+      hold: (unchecked, until) => {
+        for (const queued of unchecked) held.add(queued);
+        this.#batches.hold(unchecked, until);
+      },
+      fail: (errors) => this.#fail(sends.filter(isOpen), errors, answer),
+    });
+    return sends.filter(isOpen);
   }
 
   /**
-   * Holds back the sends that are denied only because the state of the other user is unknown, until
-   * auth has answered or the call has timed out. Their conversations wait, so that no later send
-   * overtakes them; the rest of the batch does not. Returns the other sends.
+   * Groups sends by conversation, and separates those that the caches deny, with the later sends of
+   * their senders to the same conversations.
    */
-  #holdUnchecked(
-    denied: readonly QueuedSend[],
-    held: Set<QueuedSend>,
-    conversationOf: (conversationId: string) => Conversation | undefined,
-  ): readonly QueuedSend[] {
-    const unchecked = denied.filter(
-      ({ conversationId, send, checks }) =>
-        checks < MAX_CHECKS &&
-        this.#denials.of(conversationOf(conversationId), send.senderId) === UNCHECKED,
-    );
-    if (unchecked.length === 0) return denied;
-    for (const queued of unchecked) {
-      queued.checks++;
-      held.add(queued);
-    }
-    // Both users of a direct conversation, so that an answer needs no further check.
-    const userIds = unchecked.flatMap((queued) => conversationOf(queued.conversationId)!.users);
-    this.#batches.hold(unchecked, this.#options.users.checkExisting(userIds));
-    return denied.filter((queued) => !held.has(queued));
-  }
-
-  /** Groups sends by conversation, and separates those that the caches deny. */
   #groupByConversation(sends: readonly QueuedSend[]): Grouped {
     const { conversations } = this.#options;
     const batches = new Map<string, ConversationBatch<QueuedSend>>();
     const denied: QueuedSend[] = [];
+    const waiting = new Set<string>();
     for (const queued of sends) {
-      const { conversationId, send } = queued;
+      const { conversationId } = queued;
       const batch = batches.get(conversationId);
       const conversation = batch?.conversation ?? conversations.peek(conversationId);
-      if (conversation === undefined || this.#denials.of(conversation, send.senderId)) {
+      if (
+        conversation === undefined ||
+        this.#denials.of(conversation, queued) !== undefined ||
+        (denied.length > 0 && waiting.has(laneOf(queued)))
+      ) {
         denied.push(queued);
+        waiting.add(laneOf(queued));
       } else if (batch === undefined) {
         batches.set(conversationId, { conversation, sends: [queued] });
       } else {
@@ -330,6 +283,21 @@ export class AppendQueue {
 interface Grouped {
   readonly batches: readonly ConversationBatch<QueuedSend>[];
   readonly denied: readonly QueuedSend[];
+}
+
+/** Key of sends that keep their order: those of one sender in one conversation. */
+function laneOf({ conversationId, send }: QueuedSend): string {
+  return `${conversationId} ${send.senderId}`;
+}
+
+/** The sends among `some`, in the order of `sends`: retries must not change it. */
+function inOrderOf(
+  sends: readonly QueuedSend[],
+  some: readonly QueuedSend[],
+): readonly QueuedSend[] {
+  if (some.length === 0) return some;
+  const among = new Set(some);
+  return sends.filter((send) => among.has(send));
 }
 
 type Answer = (send: QueuedSend, outcome: Outcome) => void;

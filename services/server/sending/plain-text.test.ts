@@ -55,6 +55,11 @@ test("other sends and invalid plain texts are left to the contract's reader", ()
     { ...good, target: toUser("0") },
     { ...good, target: toUser("-1") },
     { ...good, content: custom },
+    { ...good, replyToSequence: 1n },
+    { ...good, mentionedUserIds: ["2"] },
+    { ...good, mentionAll: true },
+    { ...good, extra: { a: "b" } },
+    { ...good, silent: true },
     { target: good.target, clientMessageId: "k" },
     { clientMessageId: "k", content: good.content },
   ];

@@ -61,6 +61,9 @@ export function readPlainText({ senderId, sessionId, send: bytes }: RawSend): Se
     fields: bytes.subarray(from),
     keyStart: keyStart - from,
     keyLength,
+    replyTo: undefined,
+    mentions: undefined,
+    forwarded: undefined,
   };
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
@@ -65,7 +65,7 @@ test("fields that a sender must not write are dropped", () => {
     Array.from({ length: end - start }, (_, at) => start + at),
   );
   assert.deepEqual(reserved, [3, 4, 5, 7, 8, 9, 16, 17]);
-  for (const number of [...reserved, 11, 18, 200]) {
+  for (const number of [...reserved, 18, 200]) {
     for (const forged of [
       new WireWriter().varint(number, 1).finish(),
       new WireWriter().string(number, "of a later version").finish(),
@@ -77,6 +77,66 @@ test("fields that a sender must not write are dropped", () => {
   const sent = new Set(SendRequestSchema.fields.map(({ number }) => number));
   for (const { number, name } of EntrySchema.fields)
     assert.ok(reserved.includes(number) || sent.has(number), name);
+});
+
+const extras = {
+  replyToSequence: 7n,
+  mentionedUserIds: ["3", "4"],
+  mentionAll: true,
+  extra: { color: "red", size: "" },
+  silent: true,
+};
+
+test("the entry takes over the reply, the mentions, the data and silent, and the send has what is checked", () => {
+  const init = { target: toUser("2"), clientMessageId: "key", content: contentOf("hello") };
+  const bytes = request({ ...init, ...extras });
+  const { fields, replyTo, mentions, keyStart, keyLength } = valid(bytes);
+  assert.deepEqual(Buffer.from(fields), Buffer.from(bytes.subarray(2)), "byte by byte");
+  assert.equal(Buffer.from(fields).toString("latin1", keyStart, keyStart + keyLength), "key");
+  const entry = fromBinary(EntrySchema, fields);
+  for (const [name, value] of Object.entries(extras))
+    assert.deepEqual(entry[name as keyof typeof extras], value, name);
+  assert.equal(replyTo, 7n);
+  assert.deepEqual(mentions, { userIds: ["3", "4"], all: true });
+  assert.deepEqual(valid(request({ ...init, mentionAll: true })).mentions, {
+    userIds: [],
+    all: true,
+  });
+  for (const plain of [good, request({ ...init, extra: { a: "b" }, silent: true })]) {
+    assert.equal(valid(plain).replyTo, undefined);
+    assert.equal(valid(plain).mentions, undefined);
+  }
+  // The fields of the sender around one that the entry does not take over.
+  const forged = Buffer.concat([
+    request({ silent: true }),
+    new WireWriter().bytes(9, new WireWriter().varint(1, 99).finish()).finish(),
+    bytes.subarray(0, -2),
+  ]);
+  const kept = fromBinary(EntrySchema, valid(forged).fields);
+  assert.equal(kept.origin, undefined);
+  assert.equal(kept.silent, true);
+  assert.equal(kept.replyToSequence, 7n);
+});
+
+test("replies, mentions and data beyond the bounds of the contract are refused", () => {
+  const init = { target: toUser("2"), clientMessageId: "key", content: contentOf("hello") };
+  const ids = (count: number) => Array.from({ length: count }, (_, at) => `${at + 1}`);
+  const pairs = (count: number) => Object.fromEntries(ids(count).map((id) => [id, "v"]));
+  valid(request({ ...init, mentionedUserIds: ids(50), extra: pairs(16) }));
+  valid(request({ ...init, extra: { ["k".repeat(64)]: "ü".repeat(256) } }));
+  const bad: [MessageInitShape<typeof SendRequestSchema>, field: string][] = [
+    [{ replyToSequence: -1n }, "reply_to_sequence"],
+    [{ replyToSequence: 2n ** 53n }, "reply_to_sequence"],
+    [{ mentionedUserIds: ids(51) }, "mentioned_user_ids"],
+    [{ mentionedUserIds: ["3", "3"] }, "mentioned_user_ids"],
+    [{ mentionedUserIds: ["0"] }, "mentioned_user_ids[0]"],
+    [{ extra: pairs(17) }, "extra"],
+    [{ extra: { "": "v" } }, 'extra[""]'],
+    [{ extra: { ["k".repeat(65)]: "v" } }, `extra["${"k".repeat(65)}"]`],
+    [{ extra: { k: "v".repeat(257) } }, 'extra["k"]'],
+  ];
+  for (const [fields, field] of bad)
+    assert.ok(refused(request({ ...init, ...fields }), field).startsWith(`key: ${field}: `), field);
 });
 
 test("a text for clients that do not know the kind is validated, and stored as it was encoded", () => {
@@ -113,7 +173,7 @@ test("a kind of a later version beside a known one is refused: decoders keep the
   const send = (content: Uint8Array) =>
     new WireWriter().varint(1, 2).string(6, "key").bytes(10, content).finish();
   const field = (number: number) => new WireWriter().string(number, "later").finish();
-  for (const number of [14, 20, 99]) {
+  for (const number of [15, 19, 25, 99]) {
     for (const parts of [
       [contentBytes("hi"), field(number)],
       [field(number), contentBytes("hi")],
@@ -142,6 +202,12 @@ test("a send with a server-only kind, too many bytes or a missing field is refus
       },
     }),
     request({ ...base, content: { kind: { case: "callRecord", value: { callId: "1" } } } }),
+    request({ ...base, content: { kind: { case: "merged", value: { items: [{}] } } } }),
+    request({ ...base, content: { kind: { case: "edit", value: { targetSequence: 1n } } } }),
+    request({ ...base, content: { kind: { case: "recall", value: { targetSequences: [1n] } } } }),
+    request({ ...base, content: { kind: { case: "reactions", value: { targetSequence: 1n } } } }),
+    request({ ...base, content: { kind: { case: "pin", value: { targetSequence: 1n } } } }),
+    request({ ...base, content: { kind: { case: "unpin", value: { targetSequence: 1n } } } }),
     request({ ...base, content: custom(40_000) }),
     request({
       ...base,
@@ -279,10 +345,11 @@ test("a send that its call has decoded and validated is read like its bytes", ()
   const callRecord = { kind: { case: "callRecord", value: { callId: "1" } } } as const;
   const custom = (size: number) =>
     ({ kind: { case: "custom", value: { type: "t", data: new Uint8Array(size) } } }) as const;
-  const later = new WireWriter().string(11, "of a later version").finish();
+  const later = new WireWriter().string(18, "of a later version").finish();
   const sends = [
     good,
     request({ ...base, content: card }),
+    request({ ...base, content: card, ...extras }),
     Buffer.concat([good, later]),
     withinContent(new WireWriter().string(500, "of a later version")),
     // A group, which other decoders refuse.

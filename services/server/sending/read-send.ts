@@ -8,6 +8,7 @@ import { MAX_FIELDS } from "#platform/validation/field-count.ts";
 import { createMessageValidator } from "#platform/validation/validator.ts";
 import { wellFormed } from "#platform/validation/well-formed.ts";
 import { FieldReader, WireError } from "#platform/wire.ts";
+import type { Mentions } from "../conversations/mentions.ts";
 import { invalidField, type Refusal, refusal } from "../conversations/refusal.ts";
 import { isFromDevices, kindNumber } from "../log/kinds.ts";
 import { readPlainText } from "./plain-text.ts";
@@ -15,6 +16,8 @@ import type { RawSend, ReadResult, RejectedSend } from "./send.ts";
 
 const KEY = SendRequestSchema.field.clientMessageId.number;
 const CONTENT = SendRequestSchema.field.content.number;
+/** The last one of the fields that follow the content. */
+const SILENT = SendRequestSchema.field.silent.number;
 /**
  * The numbers of Content up to this one are for kinds. Decoders that know two kinds of a content keep the
  * last one, so a kind of a later version beside a known one would be shown unchecked after an update.
@@ -64,8 +67,25 @@ export function contractReader(): (raw: RawSend) => ReadResult {
     if (!isFromDevices(name)) return invalid(entryFields, "content", "only the server writes this");
     const kind = kindNumber(name);
     const { fields, keyStart, keyLength } = entryFields;
-    return { senderId, sessionId, target, clientMessageId, kind, fields, keyStart, keyLength };
+    return {
+      senderId,
+      sessionId,
+      target,
+      clientMessageId,
+      kind,
+      fields,
+      keyStart,
+      keyLength,
+      replyTo: request.replyToSequence || undefined,
+      mentions: mentionsOf(request),
+      forwarded: undefined,
+    };
   };
+}
+
+function mentionsOf({ mentionedUserIds, mentionAll }: SendRequest): Mentions | undefined {
+  if (mentionedUserIds.length === 0 && !mentionAll) return undefined;
+  return { userIds: mentionedUserIds, all: mentionAll };
 }
 
 /** Creates the check of the contract's constraints; it returns undefined for a valid request. */
@@ -130,7 +150,7 @@ function entryFieldsOf(bytes: Uint8Array): EntryFields {
   while (reader.next()) {
     const { fieldNumber: number, start, end, tagStart } = reader;
     if (++count > MAX_FIELDS) throw new WireError("too many fields");
-    if (number !== KEY && number !== CONTENT) continue;
+    if (number !== KEY && (number < CONTENT || number > SILENT)) continue;
     if (to !== tagStart) {
       if (to > from) parts.push(bytes.subarray(from, to));
       from = tagStart;
@@ -139,7 +159,7 @@ function entryFieldsOf(bytes: Uint8Array): EntryFields {
     if (number === KEY) {
       keyStart = size + start - tagStart;
       keyLength = end - start;
-    } else contentBytes = end - start;
+    } else if (number === CONTENT) contentBytes = end - start;
     size += end - tagStart;
   }
   parts.push(bytes.subarray(from, to));

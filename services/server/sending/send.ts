@@ -1,4 +1,5 @@
 import type { SendRequest } from "#gen/lucky/message/v1/message_pb.js";
+import type { Mentions } from "../conversations/mentions.ts";
 import type { Refusal } from "../conversations/refusal.ts";
 
 /** A valid send: decoded once, with the encoded fields for the log. */
@@ -10,12 +11,26 @@ export interface Send {
   readonly clientMessageId: string;
   /** Field number of the content's kind. */
   readonly kind: number;
-  /** Fields 6 and 10 of Entry, as the sender encoded them. */
+  /** Fields 6 and 10 to 15 of Entry, as the sender encoded them; 6, 9 and 10 of a forward. */
   readonly fields: Uint8Array;
   /** Offset and length of client_message_id in `fields`, bytes. */
   readonly keyStart: number;
   readonly keyLength: number;
+  /** Sequence of the message that it replies to; undefined for none. */
+  readonly replyTo: bigint | undefined;
+  /** Undefined when the text mentions nobody. */
+  readonly mentions: Mentions | undefined;
+  /** What it forwards; undefined for other sends. */
+  readonly forwarded: Forwarded | undefined;
 }
+
+/**
+ * What a forward copies: the message_id of the original, or several originals merged into one. A retry
+ * is recognised by it, because the content of the originals may have changed meanwhile.
+ */
+export type Forwarded =
+  | { readonly kind: "original"; readonly messageId: string }
+  | { readonly kind: "merged" };
 
 /** A send before it is read. */
 export interface RawSend {

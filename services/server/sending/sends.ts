@@ -10,10 +10,11 @@ import { type Database, unreachable } from "../log/database.ts";
 import { type Logs, moving } from "../log/logs.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import type { AppendResult } from "./append.ts";
-import { AppendQueue, type AppendQueueOptions, type QueuedSend } from "./append-queue.ts";
+import { AppendQueue, type AppendQueueOptions } from "./append-queue.ts";
 import type { Outcome, Result } from "./outcome.ts";
+import type { QueuedSend } from "./queued-send.ts";
 import { sendReader } from "./read-send.ts";
-import type { RawSend, Send } from "./send.ts";
+import type { RawSend, ReadResult, Send } from "./send.ts";
 
 export interface SendsOptions extends Omit<AppendQueueOptions, "db" | "committed" | "spansOf"> {
   readonly logs: Logs;
@@ -64,6 +65,7 @@ class CallSend implements QueuedSend {
   readonly conversationId: string;
   answered = false;
   checks = 0;
+  reply: QueuedSend["reply"] = "unchecked";
   readonly #call: AppendCall;
   readonly #index: number;
 
@@ -134,10 +136,20 @@ export class Sends {
    * Appends sends. Returns one result each, in their order; a refused or failed send does not affect
    * the others. `span` is the one of the call.
    */
-  async append(raws: readonly RawSend[], span?: Span): Promise<Result[]> {
-    const results: Result[] = new Array(raws.length);
-    const addressed: (string | undefined)[] = new Array(raws.length);
-    const sends: (Send | undefined)[] = new Array(raws.length);
+  append(raws: readonly RawSend[], span?: Span): Promise<Result[]> {
+    return this.#appendRead(raws.map(this.#read), span);
+  }
+
+  /** Appends one send that the server itself has made, as `append` does. */
+  async appendOne(send: Send, span?: Span): Promise<Outcome> {
+    const [result] = await this.#appendRead([send], span);
+    return result!.outcome;
+  }
+
+  async #appendRead(reads: readonly ReadResult[], span: Span | undefined): Promise<Result[]> {
+    const results: Result[] = new Array(reads.length);
+    const addressed: (string | undefined)[] = new Array(reads.length);
+    const sends: (Send | undefined)[] = new Array(reads.length);
     const unresolved: UnresolvedSend[] = [];
     const { directs, log, metrics } = this.#options;
     let refused = 0;
@@ -146,8 +158,8 @@ export class Sends {
       refused++;
     };
 
-    for (let index = 0; index < raws.length; index++) {
-      const send = this.#read(raws[index]!);
+    for (let index = 0; index < reads.length; index++) {
+      const send = reads[index]!;
       if ("refusal" in send) {
         if (send.fault !== undefined) log.error({ event: "send_not_validated", err: send.fault });
         refuse(index, send.clientMessageId, { kind: "refused", refusal: send.refusal });
