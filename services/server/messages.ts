@@ -1,7 +1,9 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
+  AcceptedSchema,
   AcknowledgeResponseSchema,
+  ForwardResponseSchema,
   type MessageService,
   SendRequestSchema,
   SendResponseSchema,
@@ -12,11 +14,11 @@ import { listEntries, listReceipts } from "./catch-up/history.ts";
 import { syncPage } from "./catch-up/sync.ts";
 import { refusalError } from "./conversations/refusal.ts";
 import { throwFirst } from "./log/logs.ts";
-import type { Sends } from "./sending/sends.ts";
+import { type ForwardDependencies, forward } from "./sending/forward.ts";
+import type { Accepted } from "./sending/outcome.ts";
 import { advanceCursors, type ReceiptDependencies } from "./signals/receipts.ts";
 
-export interface MessageDependencies extends ReceiptDependencies {
-  readonly sends: Sends;
+export interface MessageDependencies extends ReceiptDependencies, ForwardDependencies {
   /** Throws UNAVAILABLE while the instance stops. */
   readonly mustServe: () => void;
 }
@@ -37,18 +39,14 @@ export function messageService(
       const { outcome } = result!;
       if (outcome.kind === "failed") throw outcome.error;
       if (outcome.kind === "refused") throw refusalError(outcome.refusal);
-      const { conversationId, sequence, acceptedAtMs, messageId } = outcome;
-      return create(SendResponseSchema, {
-        accepted: {
-          conversationId: String(conversationId),
-          sequence: BigInt(sequence),
-          acceptedAtMs: BigInt(acceptedAtMs),
-          messageId: String(messageId),
-        },
-      });
+      return create(SendResponseSchema, { accepted: acceptedOf(outcome) });
     },
-    async forward() {
-      throw new Error("not built yet");
+    async forward(request, context) {
+      mustServe();
+      const { userId: callerId } = userOf(context);
+      const span = context.values.get(spanKey);
+      const positions = await forward(dependencies, { callerId, request, span });
+      return create(ForwardResponseSchema, { accepted: positions.map(acceptedOf) });
     },
     async listEntries(request, context) {
       mustServe();
@@ -80,4 +78,14 @@ export function messageService(
       return listReceipts(logs, { userId: userOf(context).userId, request });
     },
   };
+}
+
+/** A position as a message of the contract. */
+function acceptedOf({ conversationId, sequence, acceptedAtMs, messageId }: Accepted) {
+  return create(AcceptedSchema, {
+    conversationId: String(conversationId),
+    sequence: BigInt(sequence),
+    acceptedAtMs: BigInt(acceptedAtMs),
+    messageId: String(messageId),
+  });
 }

@@ -63,6 +63,7 @@ import {
 } from "./operations/message-trace.ts";
 import { appendEntries, appendMentions } from "./sending/append.ts";
 import { selectDuplicates, selectOwnDuplicates } from "./sending/duplicates.ts";
+import { selectOriginals } from "./sending/originals.ts";
 import { selectReplyTargets } from "./sending/replies.ts";
 import { updateCursors } from "./signals/receipts.ts";
 
@@ -91,6 +92,7 @@ const statements = [
   selectGroups,
   groupsByUser.withBuckets,
   selectDuplicates,
+  selectOriginals,
   selectOwnDuplicates,
   selectReplyTargets,
   selectGroupByKey,

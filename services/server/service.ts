@@ -175,7 +175,7 @@ export async function startServer(d: ServerDependencies): Promise<Server> {
       serve(IngressService, ingressService({ ...signals, sends, news })),
       serve(ConversationService, conversationService(signals)),
       serve(HistoryService, historyService(signals)),
-      serve(MessageService, messageService({ ...signals, sends })),
+      serve(MessageService, messageService({ ...signals, sends, directs })),
       serve(ChangeService, changeService({ ...writing, reactions, mustServe })),
       serve(GroupService, groupService({ ...writing, mustServe })),
       serve(PresenceService, presenceService(signals)),

@@ -93,6 +93,17 @@ export class Directs {
   }
 
   /**
+   * The conversation of a pair; undefined when there is none, which creates none. Throws UNAVAILABLE.
+   */
+  async find(pair: Pair): Promise<string | undefined> {
+    const wanted = new Map([[pairKey(pair), pair]]);
+    const errors = new Map<string, Error>();
+    if (pair.senderId !== pair.peerId) await this.#find(wanted, errors);
+    for (const error of errors.values()) throw error;
+    return this.peek(pair);
+  }
+
+  /**
    * Finds or creates the conversation of each pair. Returns, in the order of the pairs,
    * conversation ids or refusals: USER_NOT_FOUND or ACCOUNT_DISABLED for a receiver without a
    * conversation, INVALID_ARGUMENT when the receiver is the sender, UNAVAILABLE when auth does not

@@ -130,7 +130,9 @@ function isRepeated(row: StoredSendRow, send: Pick<Send, "fields" | "forwarded">
 
 function isSameForward(kind: number, body: Uint8Array, forwarded: Forwarded): boolean {
   if (forwarded.kind === "merged") return kind === kindNumber("merged");
-  return fromBinary(EntrySchema, body).origin?.messageId === forwarded.messageId;
+  const { origin } = fromBinary(EntrySchema, body);
+  if (origin === undefined) return false;
+  return forwarded.messageId === undefined || origin.messageId === forwarded.messageId;
 }
 
 /** The client_message_id was already used for other content. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
@@ -79,7 +79,13 @@ test("fields that a sender must not write are dropped", () => {
     assert.ok(reserved.includes(number) || sent.has(number), name);
 });
 
-const extras = {
+const extras: {
+  replyToSequence: bigint;
+  mentionedUserIds: string[];
+  mentionAll: boolean;
+  extra: Record<string, string>;
+  silent: boolean;
+} = {
   replyToSequence: 7n,
   mentionedUserIds: ["3", "4"],
   mentionAll: true,
@@ -124,7 +130,7 @@ test("replies, mentions and data beyond the bounds of the contract are refused",
   const pairs = (count: number) => Object.fromEntries(ids(count).map((id) => [id, "v"]));
   valid(request({ ...init, mentionedUserIds: ids(50), extra: pairs(16) }));
   valid(request({ ...init, extra: { ["k".repeat(64)]: "ü".repeat(256) } }));
-  const bad: [MessageInitShape<typeof SendRequestSchema>, field: string][] = [
+  const bad: [Partial<typeof extras>, field: string][] = [
     [{ replyToSequence: -1n }, "reply_to_sequence"],
     [{ replyToSequence: 2n ** 53n }, "reply_to_sequence"],
     [{ mentionedUserIds: ids(51) }, "mentioned_user_ids"],

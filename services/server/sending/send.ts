@@ -25,11 +25,12 @@ export interface Send {
 }
 
 /**
- * What a forward copies: the message_id of the original, or several originals merged into one. A retry
- * is recognised by it, because the content of the originals may have changed meanwhile.
+ * What a forward copies: one original, or several that are merged. A retry is recognised by it, because
+ * the content of the originals may have changed meanwhile. message_id of the original: undefined when it
+ * is not known any more.
  */
 export type Forwarded =
-  | { readonly kind: "original"; readonly messageId: string }
+  | { readonly kind: "original"; readonly messageId: string | undefined }
   | { readonly kind: "merged" };
 
 /** A send before it is read. */
