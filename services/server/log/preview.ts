@@ -8,6 +8,8 @@ import { kindNumber } from "./kinds.ts";
 const MAX_PREVIEW_CHARACTERS = 100;
 /** White space, as Unicode and JavaScript know it, and the control characters. */
 const SPACE = /[\s\p{Cc}]+/gu;
+/** Splits a text into characters as people see them. */
+const CLUSTERS = new Intl.Segmenter("en", { granularity: "grapheme" });
 
 /** The preview of an entry, for lists, notifications and quotes: its kind and the start of its text. */
 export function previewOf({ sequence, senderId, content }: Entry): Preview {
@@ -47,7 +49,14 @@ function firstText({ kind }: Pick<Content, "kind">): string {
   }
 }
 
-/** Joins white space, and cuts between characters. */
+/**
+ * Joins white space, and cuts between characters as people see them: an emoji may be several characters of
+ * Unicode. Only one that is longer than the preview is cut.
+ */
 function shorten(text: string): string {
-  return [...text.replace(SPACE, " ").trim()].slice(0, MAX_PREVIEW_CHARACTERS).join("");
+  const joined = text.replace(SPACE, " ").trim();
+  const start = [...joined].slice(0, MAX_PREVIEW_CHARACTERS).join("");
+  if (start.length === joined.length) return joined;
+  const { index } = CLUSTERS.segment(joined).containing(start.length)!;
+  return (joined.slice(0, index) || start).trimEnd();
 }

@@ -1,20 +1,15 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
-import { type ForwardRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
-import { detailOf, reasonOf } from "#platform/errors.ts";
-import { WireWriter } from "#platform/wire.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { entryWriter } from "../log/write-entry.ts";
 import {
   accepted,
   contentOf,
   type RunningServer,
-  refused,
-  request,
   Stand,
   say,
   toConversation,
@@ -22,11 +17,11 @@ import {
   UNKNOWN_USER_ID,
 } from "../server.fixture.ts";
 import { edit, hide, recall } from "./changed-messages.fixture.ts";
+import { appendAll, entriesOf, type ForwardInit, failureOf } from "./sends.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 12 });
 
 type Content = MessageInitShape<typeof ContentSchema>;
-type Request = MessageInitShape<typeof ForwardRequestSchema>;
 
 const url = (name: string) => ({
   source: { case: "url", value: `https://example.com/${name}` } as const,
@@ -46,28 +41,14 @@ const CONTENTS: Content[] = [
 
 /** Appends contents to a direct conversation under the keys c0, c1 … */
 async function appendContents(server: RunningServer, from: string, to: string, all: Content[]) {
-  const uplinks = all.map((content, at) => ({
-    senderId: from,
-    send: request({ target: toUser(to), clientMessageId: `c${at}`, content }),
-  }));
-  const { results } = await server.ingress.appendBatch({ uplinks });
-  return results.map((bytes) => accepted(fromBinary(SendResultSchema, bytes)));
+  const target = toUser(to);
+  const inits = all.map((content, at) => ({ target, clientMessageId: `c${at}`, content }));
+  return (await appendAll(server, from, ...inits)).map((result) => accepted(result));
 }
 
-async function entriesOf(server: RunningServer, userId: string, conversationId: string) {
-  const position = { case: "afterSequence", value: 0n } as const;
-  return (await server.messages(userId).listEntries({ conversationId, position })).entries;
-}
-
-/** The reason and the field of a failed forward; fails the test for one that succeeds. */
-async function failure(server: RunningServer, callerId: string, init: Request) {
-  try {
-    await server.messages(callerId).forward(init);
-  } catch (error) {
-    return { reason: reasonOf(error), field: detailOf(error)?.field };
-  }
-  return assert.fail("it was forwarded");
-}
+/** How a forward fails. */
+const failure = (server: RunningServer, callerId: string, init: ForwardInit) =>
+  failureOf(server.messages(callerId).forward(init));
 
 const keysOf = (count: number) => Array.from({ length: count }, (_, at) => `f${at}`);
 const plainContent = ({ content }: Pick<Entry, "content">) => JSON.stringify(content, asText);
@@ -181,51 +162,6 @@ test("merged messages are one message, in the order of their sequences", async (
   assert.equal(conversations[0]?.preview?.kind, 14);
 });
 
-test("a forward of a forward keeps the first author, and a merged message is forwarded only alone", async (t) => {
-  const stand = new Stand(t, pool);
-  const one = await stand.server();
-  const [first] = await one.append(say("41", "42", "a"), say("41", "42", "b"));
-  const original = accepted(first);
-  stand.clock.advance(5_000);
-  const forward = (from: string, to: string, init: Request) =>
-    one.messages(from).forward({ target: toUser(to), ...init });
-  const { accepted: once } = await forward("42", "43", {
-    fromConversationId: original.conversationId,
-    sequences: [1n],
-    clientMessageIds: ["k"],
-  });
-  const source = { fromConversationId: once[0]!.conversationId };
-  const single = { ...source, sequences: [1n], clientMessageIds: ["k"] };
-  const { accepted: twice } = await forward("43", "44", single);
-  const merge = { ...single, merge: true, clientMessageIds: ["m"] };
-  const { accepted: merged } = await forward("43", "44", merge);
-  const { conversationId } = twice[0]!;
-  const [copy, list] = await entriesOf(one, "44", conversationId);
-  const origin = {
-    senderId: "41",
-    messageId: original.messageId,
-    acceptedAtMs: original.acceptedAtMs,
-  };
-  assert.deepEqual({ ...copy?.origin, $typeName: undefined }, { ...origin, $typeName: undefined });
-  assert.equal(list?.content?.kind.case, "merged");
-  const [item] = list.content.kind.value.items;
-  assert.equal(item?.senderId, "41");
-  assert.equal(item.acceptedAtMs, original.acceptedAtMs);
-
-  const again = {
-    target: toUser("45"),
-    fromConversationId: conversationId,
-    sequences: [merged[0]!.sequence],
-    clientMessageIds: ["k"],
-  };
-  const { accepted: third } = await one.messages("44").forward(again);
-  const [last] = await entriesOf(one, "45", third[0]!.conversationId);
-  assert.equal(last?.content?.kind.case, "merged");
-  assert.equal(last.origin?.senderId, "43");
-  const within = await failure(one, "44", { ...again, merge: true, clientMessageIds: ["l"] });
-  assert.equal(within.reason, ErrorReason.FORWARD_DENIED);
-});
-
 test("what the caller cannot see, and what cannot be forwarded, is refused, and then nothing is written", async (t) => {
   const stand = new Stand(t, pool);
   const one = await stand.server();
@@ -235,14 +171,9 @@ test("what the caller cannot see, and what cannot be forwarded, is refused, and 
   const say = (key: string) => one.append({ from: "51", to, key, text: key });
   for (const key of ["m2", "m3", "m4"]) await say(key);
   const invitation = { kind: { case: "groupInvitation", value: { groupId: "1", name: "g" } } };
-  const uplinks = [
-    {
-      senderId: "51",
-      send: request({ target: to, clientMessageId: "i", content: invitation as Content }),
-    },
-  ];
-  const { results } = await one.ingress.appendBatch({ uplinks });
-  assert.equal(accepted(fromBinary(SendResultSchema, results[0]!)).sequence, 5);
+  const content = invitation as Content;
+  const [sent] = await appendAll(one, "51", { target: to, clientMessageId: "i", content });
+  assert.equal(accepted(sent).sequence, 5);
   await one.groups("51").removeMember({ groupId: conversationId, userId: "53" });
   await one.groups("51").addMembers({ groupId: conversationId, userIds: ["54"] });
   await say("m8");
@@ -324,7 +255,7 @@ test("originals of more than 64 KiB, and numbers that do not fit, are refused", 
   assert.equal((await one.messages("71").forward(fits)).accepted.length, 3);
 
   const sequences = Array.from({ length: 21 }, (_, at) => BigInt(at + 1));
-  const invalid: [Request, string][] = [
+  const invalid: [ForwardInit, string][] = [
     [{ ...base, sequences, clientMessageIds: keysOf(20) }, "sequences"],
     [{ ...base, sequences: [1n, 2n], clientMessageIds: ["a"] }, "client_message_ids"],
     [{ ...base, sequences: [1n], clientMessageIds: ["a", "b"] }, "client_message_ids"],
@@ -346,7 +277,7 @@ test("a copy has the refusals of a send, and the copies before it are written", 
   const { group } = await one.groups("81").createGroup({ name: "g", userIds: ["82"] });
   const base = { fromConversationId, sequences: [1n, 2n], clientMessageIds: ["k1", "k2"] };
   const toGroup = { ...base, target: toConversation(group!.groupId) };
-  const reason = async (callerId: string, init: Request) =>
+  const reason = async (callerId: string, init: ForwardInit) =>
     (await failure(one, callerId, init)).reason;
   assert.equal(
     await reason("81", { ...base, target: toUser(UNKNOWN_USER_ID) }),
@@ -376,94 +307,4 @@ test("a copy has the refusals of a send, and the copies before it are written", 
   assert.equal(await reason("82", more), ErrorReason.NOT_A_MEMBER);
   const swapped = { ...more, sequences: [2n, 1n] };
   assert.equal(await reason("82", swapped), ErrorReason.KEY_REUSED, "k1 is of another original");
-});
-
-test("a retry gets the first positions, whatever became of the originals and the copies", async (t) => {
-  const stand = new Stand(t, pool);
-  const [one, two] = [await stand.server(), await stand.server()];
-  const texts = ["a", "b", "c", "d"].map((key) => say("91", "92", key));
-  const { conversationId: from } = accepted((await one.append(...texts))[0]);
-  const base = { target: toUser("93"), fromConversationId: from };
-  const single = { ...base, sequences: [1n, 2n, 3n, 4n], clientMessageIds: keysOf(4) };
-  const merge = { ...base, sequences: [1n, 2n, 3n], merge: true, clientMessageIds: ["m"] };
-  const { accepted: copies } = await one.messages("92").forward(single);
-  const { accepted: merged } = await one.messages("92").forward(merge);
-  await edit(pool, { conversationId: from, sequence: 1 }, "edited");
-  await recall(pool, { conversationId: from, sequence: 2 });
-  await hide(pool, "92", { conversationId: from, sequence: 3 });
-  const target = copies[0]!.conversationId;
-  await recall(pool, { conversationId: target, sequence: 4 });
-  for (const server of [one, two]) {
-    assert.deepEqual((await server.messages("92").forward(single)).accepted, copies);
-    assert.deepEqual((await server.messages("92").forward(merge)).accepted, merged);
-  }
-  const entries = await entriesOf(one, "93", target);
-  assert.equal(entries.length, 5);
-  // What was not written before is read from the originals of now.
-  const more = { ...single, clientMessageIds: ["f0", "n1", "f2", "f3"] };
-  const reason = async (init: Request) => (await failure(one, "92", init)).reason;
-  assert.equal(await reason(more), ErrorReason.MESSAGE_RECALLED);
-  const other = { ...single, sequences: [4n, 2n, 3n, 1n] };
-  assert.equal(await reason(other), ErrorReason.KEY_REUSED);
-  assert.equal(await reason({ ...single, sequences: [9n, 2n, 3n, 4n] }), ErrorReason.KEY_REUSED);
-  assert.equal(await reason({ ...merge, clientMessageIds: ["f0"] }), ErrorReason.KEY_REUSED);
-  // A send of the same text under the key of a copy is another message.
-  const [sent] = await one.append({ ...say("92", "93", "f2"), text: "c" });
-  assert.equal(refused(sent), ErrorReason.KEY_REUSED);
-});
-
-test("a retry of the forward of a forward is recognised after that was recalled", async (t) => {
-  const one = await new Stand(t, pool).server();
-  const { conversationId } = accepted((await one.append(say("101", "102", "a")))[0]);
-  const { accepted: once } = await one.messages("102").forward({
-    target: toUser("103"),
-    fromConversationId: conversationId,
-    sequences: [1n],
-    clientMessageIds: ["k"],
-  });
-  const source = { conversationId: once[0]!.conversationId, sequence: 1 };
-  const again = {
-    target: toUser("104"),
-    fromConversationId: source.conversationId,
-    sequences: [1n],
-    clientMessageIds: ["k"],
-  };
-  const { accepted: twice } = await one.messages("103").forward(again);
-  await recall(pool, source);
-  assert.deepEqual((await one.messages("103").forward(again)).accepted, twice);
-});
-
-test("equal forwards at the same time are written once", async (t) => {
-  const stand = new Stand(t, pool);
-  const servers = [await stand.server(), await stand.server()];
-  const [first] = await servers[0]!.append(say("111", "112", "a"), say("111", "112", "b"));
-  const init = {
-    target: toUser("113"),
-    fromConversationId: accepted(first).conversationId,
-    sequences: [2n, 1n],
-    clientMessageIds: ["k1", "k2"],
-  };
-  const calls = Array.from({ length: 6 }, (_, at) =>
-    servers[at % 2]!.messages("112").forward(init),
-  );
-  const answers = (await Promise.all(calls)).map(({ accepted }) => accepted);
-  for (const copies of answers) assert.deepEqual(copies, answers[0]);
-  const entries = await entriesOf(servers[0]!, "113", answers[0]![0]!.conversationId);
-  assert.equal(entries.length, 2);
-});
-
-test("a sender cannot forge the author of a forward", async (t) => {
-  const one = await new Stand(t, pool).server();
-  const origin = new WireWriter().varint(1, 99).varint(3, 5).finish();
-  const bytes = request({
-    target: toUser("122"),
-    clientMessageId: "k",
-    content: contentOf("forged"),
-  });
-  const send = Buffer.concat([bytes, new WireWriter().bytes(9, origin).finish()]);
-  const { results } = await one.ingress.appendBatch({ uplinks: [{ senderId: "121", send }] });
-  const { conversationId } = accepted(fromBinary(SendResultSchema, results[0]!));
-  const [entry] = await entriesOf(one, "122", conversationId);
-  assert.equal(entry?.origin, undefined);
-  assert.equal(entry?.content?.kind.case, "text");
 });

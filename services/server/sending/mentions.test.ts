@@ -1,10 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { Role } from "#gen/lucky/group/v1/group_pb.js";
-import { type SendRequestSchema, SendResultSchema } from "#gen/lucky/message/v1/message_pb.js";
-import { detailOf, reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { RouteCheck } from "../log/routes.fixture.ts";
 import {
@@ -12,31 +9,23 @@ import {
   contentOf,
   type RunningServer,
   refused,
-  request,
   Stand,
   toConversation,
   toUser,
 } from "../server.fixture.ts";
+import { appendAll, failureOf, type SendInit } from "./sends.fixture.ts";
 
 const COUNT = 3;
 const { pool } = await startTestPostgres({ after }, { max: 12 });
 const { logs } = await startTestPostgres({ after }, { max: 6, logs: COUNT });
 
-type Init = MessageInitShape<typeof SendRequestSchema>;
-
 /** A text in a conversation that mentions users; its text is its key. */
-const mention = (conversationId: string, key: string, ...userIds: string[]): Init => ({
+const mention = (conversationId: string, key: string, ...userIds: string[]): SendInit => ({
   target: toConversation(conversationId),
   clientMessageId: key,
   content: contentOf(key),
   mentionedUserIds: userIds,
 });
-
-async function appendAll(server: RunningServer, from: string, ...inits: Init[]) {
-  const uplinks = inits.map((init) => ({ senderId: from, send: request(init) }));
-  const { results } = await server.ingress.appendBatch({ uplinks });
-  return results.map((bytes) => fromBinary(SendResultSchema, bytes));
-}
 
 async function groupOf(server: RunningServer, ownerId: string, ...userIds: string[]) {
   const { group } = await server.groups(ownerId).createGroup({ name: "g", userIds });
@@ -123,13 +112,9 @@ test("a mention of a user who is not a member is refused, and tells the field", 
   ]);
   assert.equal(accepted(results[2]).sequence, 3);
   assert.deepEqual(await rowsOf(group), [[21, 3, 22]]);
-  const error = await one
-    .messages("22")
-    .send(mention(group, "call", "21", "29"))
-    .then(() => assert.fail("it was accepted"))
-    .catch((error: unknown) => error);
-  assert.equal(reasonOf(error), ErrorReason.MENTION_INVALID);
-  assert.equal(detailOf(error)?.field, "mentioned_user_ids[1]");
+  const call = one.messages("22").send(mention(group, "call", "21", "29"));
+  const failure = { reason: ErrorReason.MENTION_INVALID, field: "mentioned_user_ids[1]" };
+  assert.deepEqual(await failureOf(call), failure);
 });
 
 test("only admins and the owner mention all members of a group, also with a stale cache", async (t) => {
