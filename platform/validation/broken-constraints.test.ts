@@ -46,6 +46,10 @@ const BREAKERS: Record<string, (bound: never) => unknown[]> = {
     "x".repeat(Number(bound) + 1),
     "🦩".repeat(Number(bound) + 1),
   ],
+  "string.max_bytes": (bound: bigint) => [
+    "x".repeat(Number(bound) + 1),
+    "é".repeat(Number(bound) / 2 + 1),
+  ],
   "string.pattern": (pattern: string) => textsOutside(pattern),
   "bytes.len": (bound: bigint) => [
     new Uint8Array(Number(bound) - 1),
@@ -89,6 +93,16 @@ const BROKEN_TEXTS: Record<TextRule, string[]> = {
     "\u{e0001}",
   ]),
 };
+
+/** The only item of a list, or the only pair of a map; the refusal names it by `at`. */
+interface Inside {
+  readonly at: string;
+  readonly key?: string;
+  readonly item: unknown;
+}
+
+const isInside = (value: unknown): value is Inside =>
+  typeof value === "object" && value !== null && "item" in value;
 
 /** One case of the table: a request that breaks one constraint. */
 interface Case {
@@ -140,9 +154,10 @@ function casesOf(root: DescMessage, visited: Set<DescMessage>): Case[] {
     const add = (what: string, member: DescField | DescOneof, values: unknown[]) => {
       const path = pathOf([...place, member]);
       for (const value of values) {
-        const shown = typeof value === "string" ? JSON.stringify(value.slice(0, 20)) : value;
+        const shown = isInside(value) ? value.at.slice(0, 20) : shownOf(value);
         const request = requestWith(root, place, (parent) => setValue(parent, member, value));
-        cases.push({ name: `${root.name} ${path} ${what} ${shown}`, request, path });
+        const name = `${root.name} ${path} ${what} ${shown}`;
+        cases.push({ name, request, path: isInside(value) ? path + value.at : path });
       }
     };
     for (const oneof of desc.oneofs)
@@ -159,7 +174,11 @@ function casesOf(root: DescMessage, visited: Set<DescMessage>): Case[] {
   return cases;
 }
 
-/** Undefined clears the field or oneof. A number as the value of a list is its length. */
+function shownOf(value: unknown): unknown {
+  return typeof value === "string" ? JSON.stringify(value.slice(0, 20)) : value;
+}
+
+/** Undefined clears the field or oneof. A number as the value of a list or a map is its length. */
 function setValue(parent: ReflectMessage, member: DescField | DescOneof, value: unknown): void {
   if (member.kind === "oneof") {
     for (const field of member.fields) parent.clear(field);
@@ -169,7 +188,14 @@ function setValue(parent: ReflectMessage, member: DescField | DescOneof, value: 
     const list = parent.get(member);
     const [first] = list;
     list.clear();
-    for (let n = 0; n < Number(value); n++) list.add(first);
+    if (isInside(value)) list.add(value.item);
+    else for (let n = 0; n < Number(value); n++) list.add(first);
+  } else if (member.fieldKind === "map") {
+    const map = parent.get(member);
+    const [pair = []] = map;
+    map.clear();
+    if (isInside(value)) map.set(value.key, value.item);
+    else for (let n = 0; n < Number(value); n++) map.set(`${n}`, pair[1]);
   } else parent.set(member, value as never);
 }
 
@@ -192,15 +218,36 @@ function typedRulesOf(field: DescField, { type }: FieldRules): [string, unknown[
   const set = reflect(of, type.value);
   return of.fields
     .filter((rule) => set.isSet(rule))
-    .map((rule) => {
+    .flatMap((rule): [string, unknown[]][] => {
       const name = `${type.case}.${rule.name}`;
       const bound = rule.fieldKind === "list" ? [...set.get(rule)] : set.get(rule);
-      if (name === "repeated.min_items") return [name, [Number(bound) - 1]];
-      if (name === "repeated.max_items") return [name, [Number(bound) + 1]];
+      if (rule.message === FieldRulesSchema)
+        return insideRules(field, name, (bound as ReflectMessage).message as FieldRules);
+      if (name === "repeated.min_items") return [[name, [Number(bound) - 1]]];
+      if (name === "repeated.max_items" || name === "map.max_pairs")
+        return [[name, [Number(bound) + 1]]];
+      if (name === "repeated.unique") return [[name, [2]]];
       const breaker = BREAKERS[name];
       assert.ok(breaker, `${field} has the rule ${name}: add a value that breaks it`);
-      return [name, breaker(bound as never)];
+      return [[name, breaker(bound as never)]];
     });
+}
+
+/** The rules of the items of a list, or of the keys or the values of a map. */
+function insideRules(field: DescField, name: string, rules: FieldRules): [string, unknown[]][] {
+  const inside = (value: unknown): Inside => {
+    switch (name) {
+      case "repeated.items":
+        return { at: "[0]", item: value };
+      case "map.keys":
+        return { at: `[${JSON.stringify(value)}]`, key: String(value), item: "x" };
+      case "map.values":
+        return { at: '["x"]', key: "x", item: value };
+      default:
+        return assert.fail(`${field} has the rule ${name}: add a value that breaks it`);
+    }
+  };
+  return typedRulesOf(field, rules).map(([rule, values]) => [rule, values.map(inside)]);
 }
 
 const refuse = validateInterceptor()(async () => {

@@ -55,8 +55,11 @@ function fillMessage(desc: DescMessage, named: Named, choice: number, depth = 0)
       case "enum":
         target.set(field, valueFor(field, named) as never);
         break;
-      default:
-        throw new Error(`${field}: no value can be made for a ${field.fieldKind}`);
+      case "map":
+        if (field.mapKind !== "scalar" || field.mapKey !== ScalarType.STRING)
+          throw new Error(`${field}: no pair can be made for this map`);
+        target.get(field).set("x", valueFor(field, named));
+        break;
     }
   }
   return message;

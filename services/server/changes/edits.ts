@@ -206,8 +206,8 @@ function mustBeInTime(
 async function mustMention(
   client: PoolClient,
   { conversationId, kind }: LockedConversation,
-  { role, mutedUntilMs }: View,
-  { senderId, mentionedUserIds, mentionAll }: Edit & { senderId: string },
+  { userId: authorId, role, mutedUntilMs }: View,
+  { mentionedUserIds, mentionAll }: Edit,
 ): Promise<void> {
   if (mentionedUserIds.length === 0 && !mentionAll) return;
   const { rows } = await client.query<{ user_id: string }>(SELECT_MENTIONED, [
@@ -216,9 +216,9 @@ async function mustMention(
   ]);
   const users = rows.map(({ user_id }) => user_id);
   const memberships = new Map(users.map((userId) => [userId, { role: 0, mutedUntilMs: 0 }]));
-  memberships.set(senderId, { role, mutedUntilMs: 0 });
+  memberships.set(authorId, { role, mutedUntilMs });
   const mentions = { userIds: mentionedUserIds, all: mentionAll };
-  const refused = mentionsRefusal({ kind, users, memberships }, { mentions, authorId: senderId });
+  const refused = mentionsRefusal({ kind, users, memberships }, { mentions, authorId });
   if (refused !== undefined) throw refusalError(refused);
 }
 

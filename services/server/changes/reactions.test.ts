@@ -3,7 +3,8 @@ import { after, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { random, Stand } from "../server.fixture.ts";
+import { random } from "../random.fixture.ts";
+import { Stand } from "../server.fixture.ts";
 import { failsWith, Talk } from "./changes.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });

@@ -1029,8 +1029,7 @@ export declare const Merged_ItemSchema: GenMessage<Merged_Item>;
 
 /**
  * Change of a message by its author: of its text, or of the caption of a picture, a video, a recording
- * or a file. Only the server writes it, for EditMessage. A device applies it only when the sequence of
- * this entry is greater than the changed_sequence that it holds for the message.
+ * or a file. Only the server writes it, for EditMessage.
  *
  * @generated from message lucky.message.v1.Edit
  */

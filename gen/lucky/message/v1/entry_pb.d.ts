@@ -153,9 +153,10 @@ export declare const EntrySchema: GenMessage<Entry>;
  */
 export declare type MessageState = Message<"lucky.message.v1.MessageState"> & {
   /**
-   * Sequence of the entry with the last change of the message. A device applies a change only when its
-   * sequence is greater than the changed_sequence that the device holds for the message, so that live
-   * entries, pages and repeats give the same result in any order. 0: not changed by an entry.
+   * Sequence of the entry with the last change of the message; 0: not changed by an entry. A device applies
+   * changes in the order of the log, and only those with a greater sequence than the changed_sequence that it
+   * holds for the message. A state that it reads replaces the one that it holds unless that is newer. So live
+   * entries, pages and repeats lead to the same result.
    *
    * @generated from field: int64 changed_sequence = 1;
    */
