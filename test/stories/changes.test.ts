@@ -172,15 +172,15 @@ test("outsiders, former members and muted members change nothing", {
   const [ana, ben, cai] = await members(world, "ana", "ben", "cai");
   const conversationId = await groupOf([ana!, ben!]);
   const sequence = await say(ben!, conversationId, "mine");
-  const all = ({ changes }: Member) => [
-    edit({ changes } as Member, conversationId, sequence, "x"),
-    changes.recallMessages({ conversationId, sequences: [sequence] }),
-    changes.setReactions({ conversationId, sequence, emojis: ["👍"] }),
-    changes.pinMessage({ conversationId, sequence }),
-    changes.unpinMessage({ conversationId, sequence }),
+  const all = (member: Member) => [
+    () => edit(member, conversationId, sequence, "x"),
+    () => member.changes.recallMessages({ conversationId, sequences: [sequence] }),
+    () => member.changes.setReactions({ conversationId, sequence, emojis: ["👍"] }),
+    () => member.changes.pinMessage({ conversationId, sequence }),
+    () => member.changes.unpinMessage({ conversationId, sequence }),
   ];
   const hidden = failsWith(ErrorReason.CONVERSATION_NOT_FOUND);
-  for (const call of all(cai!)) await assert.rejects(call, hidden);
+  for (const call of all(cai!)) await assert.rejects(call(), hidden);
   await assert.rejects(cai!.changes.deleteForMe({ conversationId, sequences: [sequence] }), hidden);
   await queryLogs(
     world,
@@ -193,7 +193,7 @@ test("outsiders, former members and muted members change nothing", {
     failsWith(ErrorReason.MUTED),
   );
   await ana!.groups.removeMember({ groupId: conversationId, userId: ben!.userId });
-  for (const call of all(ben!)) await assert.rejects(call, hidden);
+  for (const call of all(ben!)) await assert.rejects(call(), hidden);
   await ben!.changes.deleteForMe({ conversationId, sequences: [sequence] });
   assert.equal(await messageAt(ben!, conversationId, sequence), undefined);
   assert.equal(shownText(await messageAt(ana!, conversationId, sequence)), "mine");

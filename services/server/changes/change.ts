@@ -1,7 +1,6 @@
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import type { Clock } from "#platform/clock.ts";
-import { fail } from "#platform/errors.ts";
+import { conversationNotFound } from "../conversations/refusal.ts";
 import type { Database, PoolClient } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
 import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
@@ -88,6 +87,3 @@ async function lockConversation(
     lastSequence: Number(row.last_sequence),
   };
 }
-
-export const conversationNotFound = () =>
-  fail(ErrorReason.CONVERSATION_NOT_FOUND, "no such conversation");

@@ -1,9 +1,9 @@
 import type { DeleteForMeRequest } from "#gen/lucky/message/v1/change_pb.js";
+import { conversationNotFound } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
 import { COUNTABLE_KINDS, FIRST_CHANGE } from "../log/kinds.ts";
 import type { Logs } from "../log/logs.ts";
-import { conversationNotFound } from "./change.ts";
 
 /**
  * Hides the messages and tips $3 of the conversation $1 from the user $2, as far as the user may see them.

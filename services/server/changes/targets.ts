@@ -4,10 +4,11 @@ import { Role } from "#gen/lucky/group/v1/group_pb.js";
 import { ConversationKind } from "#gen/lucky/message/v1/conversation_pb.js";
 import { type MessageState, MessageStateSchema } from "#gen/lucky/message/v1/entry_pb.js";
 import { fail } from "#platform/errors.ts";
+import { conversationNotFound } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import type { PoolClient } from "../log/database.ts";
 import { isMessage } from "../log/kinds.ts";
-import { conversationNotFound, type LockedConversation } from "./change.ts";
+import type { LockedConversation } from "./change.ts";
 
 /** A message to be changed. */
 export interface Target {

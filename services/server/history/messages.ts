@@ -22,6 +22,7 @@ import {
   RevisionSchema,
 } from "#gen/lucky/message/v1/history_pb.js";
 import { fail } from "#platform/errors.ts";
+import { parseId } from "#platform/ids.ts";
 import { decodePosition, encodePosition, pageOf, pageTokenRefused } from "#platform/rpc/pages.ts";
 import { conversationNotFound } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
@@ -86,7 +87,7 @@ export async function listChangedMessages(
 ): Promise<ListChangedMessagesResponse> {
   const { conversationId, afterSequence, fromSequence, toSequence, pageToken } = request;
   const [changed, message] =
-    pageToken === "" ? [afterSequence, MAX_SEQUENCE] : positionsOf(pageToken, 2);
+    pageToken === "" ? [afterSequence, MAX_SEQUENCE] : positionsOf(pageToken);
   const size = request.pageSize || DEFAULT_CHANGED;
   const limit = size + SCAN_CHANGED;
   const rows = await logs.onConversation(conversationId, (db) =>
@@ -167,7 +168,7 @@ export async function listReactions(
   const target = await readTarget(logs, { userId, request });
   // A page begins after a reaction: those of its entry are ordered by user and emoji.
   const [changed, afterUser] =
-    pageToken === "" ? [BigInt(target.last_sequence), 0n] : positionsOf(pageToken, 2);
+    pageToken === "" ? [BigInt(target.last_sequence), 0n] : positionsOf(pageToken);
   const afterEmoji = pageToken === "" ? "" : emojiOf(pageToken);
   const size = request.pageSize || DEFAULT_REACTIONS;
   const values = [
@@ -221,11 +222,9 @@ async function readTarget(
   return { ...row, sender_id };
 }
 
-/** The first numbers of a page token. Throws INVALID_ARGUMENT. */
-function positionsOf(pageToken: string, count: number): [bigint, bigint] {
-  const parts = decodePosition(pageToken).split(".", count);
-  const numbers = parts.map((part) => (/^\d{1,18}$/.test(part) ? BigInt(part) : undefined));
-  const [first, second] = numbers;
+/** The two numbers at the start of a page token. Throws INVALID_ARGUMENT. */
+function positionsOf(pageToken: string): [bigint, bigint] {
+  const [first, second] = decodePosition(pageToken).split(".").slice(0, 2).map(parseId);
   if (first === undefined || second === undefined) throw pageTokenRefused();
   return [first, second];
 }
