@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import type { ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
   type ChangeService,
   DeleteForMeResponseSchema,
@@ -7,6 +7,7 @@ import {
   UnpinMessageResponseSchema,
 } from "#gen/lucky/message/v1/change_pb.js";
 import { userOf } from "#platform/identity/caller.ts";
+import { spanKey } from "#platform/tracing/traces.ts";
 import type { ChangeDependencies } from "./change.ts";
 import { deleteForMe } from "./deletions.ts";
 import { editMessage } from "./edits.ts";
@@ -23,14 +24,25 @@ export function changeService(
   },
 ): ServiceImpl<typeof ChangeService> {
   const { logs, reactions, mustServe } = dependencies;
+
+  /** The dependencies of a call: the publication of its entry is a part of its trace. */
+  function tracedBy({ values }: HandlerContext): ChangeDependencies {
+    const span = values.get(spanKey);
+    if (span === undefined) return dependencies;
+    return {
+      ...dependencies,
+      publish: (db, written) => dependencies.publish(db, { ...written, span }),
+    };
+  }
+
   return {
     async editMessage(request, context) {
       mustServe();
-      return editMessage(dependencies, request, userOf(context).userId);
+      return editMessage(tracedBy(context), request, userOf(context).userId);
     },
     async recallMessages(request, context) {
       mustServe();
-      return recallMessages(dependencies, request, userOf(context).userId);
+      return recallMessages(tracedBy(context), request, userOf(context).userId);
     },
     async setReactions(request, context) {
       mustServe();
@@ -39,17 +51,15 @@ export function changeService(
     async pinMessage({ conversationId, sequence }, context) {
       mustServe();
       const { userId } = userOf(context);
-      const changedSequence = await pinMessage(dependencies, { conversationId, sequence, userId });
+      const pin = { conversationId, sequence, userId };
+      const changedSequence = await pinMessage(tracedBy(context), pin);
       return create(PinMessageResponseSchema, { changedSequence });
     },
     async unpinMessage({ conversationId, sequence }, context) {
       mustServe();
       const { userId } = userOf(context);
-      const changedSequence = await unpinMessage(dependencies, {
-        conversationId,
-        sequence,
-        userId,
-      });
+      const pin = { conversationId, sequence, userId };
+      const changedSequence = await unpinMessage(tracedBy(context), pin);
       return create(UnpinMessageResponseSchema, { changedSequence });
     },
     async deleteForMe(request, context) {

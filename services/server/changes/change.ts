@@ -3,7 +3,7 @@ import type { Clock } from "#platform/clock.ts";
 import { conversationNotFound } from "../conversations/refusal.ts";
 import type { Database, PoolClient } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
-import type { WriteEntry, WrittenEntry } from "../log/write-entry.ts";
+import type { CommittedEntry, WriteEntry, WrittenEntry } from "../log/write-entry.ts";
 
 /** Limits of changes. They may change while the process runs. */
 export interface ChangeLimits {
@@ -24,7 +24,7 @@ export interface ChangeDependencies {
   readonly config: ChangeLimits;
   readonly writeEntry: WriteEntry;
   /** Publishes an entry that was written to the database. Called after each commit. */
-  readonly publish: (db: Database, written: WrittenEntry) => void;
+  readonly publish: (db: Database, written: CommittedEntry) => void;
 }
 
 /** A conversation whose row is locked until the end of the transaction. */
