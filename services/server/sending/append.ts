@@ -49,7 +49,7 @@ export interface AppendResult<S extends AddressedSend> {
  * The only join is with conversations by key, in the ascending order of $1: all servers lock rows
  * in the same order, which prevents deadlocks.
  *
- * Each entry increments last_countable: devices send only countable kinds (the type Kind).
+ * Each entry increments last_countable: sends and forwards have only countable kinds (the type Kind).
  *
  * The batch is one statement and one round trip: 17 µs a row, instead of 44 µs with a look-up and
  * an insert per message. One outbox row per batch, instead of one per message with its payload,

@@ -72,9 +72,12 @@ export async function forward(
   mustFit(request);
   const { fromConversationId: conversationId, target } = request;
   const sequences = request.merge ? request.sequences.toSorted(ascending) : request.sequences;
-  const originals = await readOriginals(logs, { callerId, conversationId, sequences });
-  const copies = copiesOf(request, sequences, originals);
   const stored = await findCopies({ logs, directs }, { callerId, request });
+  const isMerged = request.merge && stored.size > 0;
+  const originals = isMerged
+    ? []
+    : await readOriginals(logs, { callerId, conversationId, sequences });
+  const copies = copiesOf(request, sequences, originals);
   for (const copy of copies) {
     const first = stored.get(copy.clientMessageId);
     if (first !== undefined && !isSameCopy(first, copy)) throw refusalError(KEY_REUSED.refusal);
