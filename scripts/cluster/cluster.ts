@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { installPackages } from "../servers.ts";
@@ -58,6 +58,8 @@ export const clusterFolder = join(
   "run",
 );
 
+const processesFolder = join(clusterFolder, "processes");
+
 /**
  * Removes the remains of an earlier cluster, then starts a new one: etcd, API server, controllers,
  * containerd, kubelet, kube-proxy, network policies, DNS, metrics. Needs root on Debian, and Go for
@@ -74,7 +76,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const binary = onlyApi
     ? buildBinaries("etcd", "kube-apiserver", "kubectl", "gateway-api.yaml")
     : buildBinaries();
-  const processes = new Processes(join(clusterFolder, "processes"));
+  const processes = new Processes(processesFolder);
   await removeCluster(processes);
 
   const begin = performance.now();
@@ -111,6 +113,11 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     await removeCluster(processes).catch(() => {});
     throw error;
   }
+}
+
+/** Stops a cluster that another process has started, such as a killed one. Idempotent. */
+export function stopCluster(): Promise<void> {
+  return removeCluster(new Processes(processesFolder));
 }
 
 async function startNode(
@@ -163,9 +170,33 @@ async function removeCluster(processes: Processes): Promise<void> {
   for (const mount of mountsBelow(clusterFolder, STATE_FOLDER))
     runCommand(["umount", "--lazy", mount]);
   deleteNodeNetwork();
+  removeControlGroups();
   rmSync(STATE_FOLDER, { recursive: true, force: true });
-  for (const part of ["etcd", "certificates", "containerd", "cni", "cni-addresses", "kubelet"])
+  for (const part of [
+    "etcd",
+    "certificates",
+    "containerd",
+    "cni",
+    "cni-addresses",
+    "kubelet",
+    "overlay",
+    "volumes",
+  ])
     rmSync(join(clusterFolder, part), { recursive: true, force: true });
+}
+
+/** Removes the control groups of pods. Those with processes, of another cluster, stay. */
+function removeControlGroups(): void {
+  const groups = ["/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*/kubepods*"];
+  for (const group of runCommand(["find", ...groups])
+    .split("\n")
+    .filter(Boolean)) {
+    try {
+      rmdirSync(group);
+    } catch {
+      // It has processes.
+    }
+  }
 }
 
 /** Mount points below some folders, the deepest first. */

@@ -1,0 +1,151 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { type Cluster, clusterFolder } from "../../scripts/cluster/cluster.ts";
+import { waitFor } from "../../scripts/cluster/commands.ts";
+
+const root = join(import.meta.dirname, "../..");
+const ROLLOUT_TIMEOUT_S = 300;
+
+export const WORKLOADS = {
+  gateway: "deployment/gateway",
+  auth: "deployment/auth",
+  server: "deployment/server",
+  connect: "statefulset/connect",
+} as const;
+export type Workload = keyof typeof WORKLOADS;
+const BACKENDS = ["statefulset/postgres", "deployment/redis", "deployment/rabbitmq"] as const;
+
+/** All users of the load have one address. */
+export const LIVE_SETTINGS = "limits: { credentialPerMinute: 1000000, writePerSecond: 1000 }";
+
+/** What the test changes on the overlay for development. */
+export interface Deployment {
+  /** Tag of the image localhost/lucky. */
+  readonly tag: string;
+  readonly replicas?: Partial<Record<Workload, number>>;
+  /** Content of the file of live settings. */
+  readonly liveSettings?: string;
+  /** Adds the autoscalers. */
+  readonly autoscaling?: boolean;
+}
+
+/** Lucky in a cluster, by `kubectl`. */
+export class Lucky {
+  readonly #cluster: Cluster;
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  /** kubectl in Lucky's namespace, without blocking this process. */
+  kubectl(...args: readonly string[]): Promise<string> {
+    return this.#cluster.kubectlInBackground(["--namespace=lucky", ...args], {
+      timeoutMs: (ROLLOUT_TIMEOUT_S + 10) * 1_000,
+    });
+  }
+
+  /** Applies the overlay for development, with changes, and waits until all pods are ready. */
+  async apply(deployment: Deployment): Promise<void> {
+    const folder = join(clusterFolder, "overlay");
+    mkdirSync(folder, { recursive: true });
+    const path = (name: string) => relative(folder, join(root, name));
+    writeFileSync(
+      join(folder, "kustomization.yaml"),
+      JSON.stringify({
+        apiVersion: "kustomize.config.k8s.io/v1beta1",
+        kind: "Kustomization",
+        namespace: "lucky",
+        resources: [path("k8s/overlays/dev")],
+        components: deployment.autoscaling ? [path("k8s/components/autoscaling")] : [],
+        images: [{ name: "lucky", newName: "localhost/lucky", newTag: deployment.tag }],
+        replicas: Object.entries(deployment.replicas ?? {}).map(([name, count]) => ({
+          name,
+          count,
+        })),
+        // A machine with two cores.
+        patches: deployment.autoscaling
+          ? [
+              {
+                target: { kind: "HorizontalPodAutoscaler" },
+                patch: "- { op: replace, path: /spec/maxReplicas, value: 3 }",
+              },
+            ]
+          : [],
+        configMapGenerator: [
+          {
+            name: "live-settings",
+            behavior: "replace",
+            options: { disableNameSuffixHash: true },
+            literals: [`settings.yaml=${deployment.liveSettings ?? LIVE_SETTINGS}`],
+          },
+        ],
+      }),
+    );
+    await this.kubectl("apply", `--kustomize=${folder}`);
+    await this.ready();
+  }
+
+  /** Waits until every workload has its pods, all of them of the last version and ready. */
+  async ready(...names: readonly Workload[]): Promise<void> {
+    const chosen =
+      names.length > 0 ? names.map((name) => WORKLOADS[name]) : Object.values(WORKLOADS);
+    for (const name of names.length > 0 ? chosen : [...BACKENDS, ...chosen]) {
+      const status = ["rollout", "status", name, `--timeout=${ROLLOUT_TIMEOUT_S}s`];
+      await this.kubectl(...status).catch(async (error: Error) => {
+        throw new Error(`${error.message}\n${await this.describe()}`);
+      });
+    }
+  }
+
+  /** Ready pods of a workload, by name. */
+  async pods(name: string): Promise<string[]> {
+    const columns = '--output=jsonpath={range .items[*]}{.metadata.name}{"\\n"}{end}';
+    const selector = `--selector=app.kubernetes.io/name=${name}`;
+    return (await this.kubectl("get", "pods", selector, columns)).split("\n").filter(Boolean);
+  }
+
+  /** Waits until a workload has this number of ready pods. */
+  async waitForPods(
+    name: Workload,
+    holds: (count: number) => boolean,
+    timeoutMs: number,
+  ): Promise<number> {
+    let count = 0;
+    const path = "--output=jsonpath={.status.readyReplicas}";
+    await waitFor(
+      `${name} has the expected number of pods`,
+      async () => {
+        count = Number(await this.kubectl("get", WORKLOADS[name], path));
+        return holds(count);
+      },
+      timeoutMs,
+    );
+    return count;
+  }
+
+  /** The value of a metric of a pod; 0 when it has no such line yet. */
+  async metric(pod: string, line: string): Promise<number> {
+    const path = `/api/v1/namespaces/lucky/pods/${pod}:9100/proxy/metrics`;
+    const text = await this.kubectl("get", `--raw=${path}`);
+    const found = text.split("\n").find((one) => one.startsWith(`${line} `));
+    return Number(found?.slice(line.length) ?? 0);
+  }
+
+  /** The address of a Service. */
+  async serviceUrl(name: string, port: number): Promise<string> {
+    const address = await this.kubectl(
+      "get",
+      "service",
+      name,
+      "--output=jsonpath={.spec.clusterIP}",
+    );
+    return `http://${address}:${port}`;
+  }
+
+  /** The state of all pods, and the last events, for errors. */
+  async describe(): Promise<string> {
+    const pods = await this.kubectl("get", "pods", "--output=wide");
+    const events = await this.kubectl("get", "events", "--sort-by=.lastTimestamp");
+    return `${pods}\n${events.split("\n").slice(-25).join("\n")}`;
+  }
+}

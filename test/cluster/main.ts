@@ -1,0 +1,84 @@
+/**
+ * `npm run test:k8s`: a real cluster of one node on this machine, with the manifests of k8s/, under load, while its parts
+ * are restarted, updated, scaled and killed. Needs root on Debian, Go, and about half an hour. Exits with 1 when a message
+ * is lost, doubled or out of order, or a step fails. Times are reported beside their targets, and never fail it.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { type Cluster, clusterFolder, startCluster } from "../../scripts/cluster/cluster.ts";
+import { runCommand } from "../../scripts/cluster/commands.ts";
+import { buildImages } from "../../scripts/cluster/images.ts";
+import { validateOnServer } from "./dry-run.ts";
+import { Load } from "./load-process.ts";
+import { Lucky } from "./lucky.ts";
+import { checkPolicies } from "./policies.ts";
+import { printReports } from "./report.ts";
+import { checkAutoscaling, runPhases } from "./scenario.ts";
+
+const SESSIONS = 200;
+const MESSAGES_PER_SECOND = 200;
+/** User of PostgreSQL in its image. */
+const POSTGRES_USER = "999:999";
+const CALM_MS = 10_000;
+
+const print = (line: string) => console.log(`── ${line}`);
+
+/** A volume for the claim of PostgreSQL: this cluster has no storage class. */
+function createVolume(cluster: Cluster): void {
+  const folder = join(clusterFolder, "volumes/postgres");
+  mkdirSync(folder, { recursive: true });
+  runCommand(["chown", POSTGRES_USER, folder]);
+  const volume = {
+    apiVersion: "v1",
+    kind: "PersistentVolume",
+    metadata: { name: "postgres" },
+    spec: {
+      capacity: { storage: "5Gi" },
+      accessModes: ["ReadWriteOnce"],
+      hostPath: { path: folder },
+    },
+  };
+  cluster.kubectl(["apply", "--filename=-"], { input: JSON.stringify(volume) });
+}
+
+async function test(cluster: Cluster): Promise<boolean> {
+  validateOnServer(cluster);
+  print("the API server accepts both overlays, the components and the samples");
+  createVolume(cluster);
+  const lucky = new Lucky(cluster);
+  await lucky.apply({ tag: "latest" });
+  print("k8s/overlays/dev is ready");
+  await checkPolicies(lucky);
+  print("policies refuse what they must");
+
+  const url = await lucky.serviceUrl("gateway", 9191);
+  const load = await Load.start({ url, sessions: SESSIONS, rate: MESSAGES_PER_SECOND });
+  try {
+    print(`${SESSIONS} sessions send ${MESSAGES_PER_SECOND} messages a second`);
+    await pause(CALM_MS);
+    const reports = await runPhases({ lucky, load, print });
+    await checkAutoscaling(lucky, print);
+    const account = await load.end();
+    printReports(reports, account);
+    const { refused, lost, doubled, disordered } = account;
+    return refused.length + lost + doubled + disordered === 0;
+  } finally {
+    load.kill();
+  }
+}
+
+const images = await buildImages();
+print("the images are built");
+const cluster = await startCluster({ loadImages: images.load, print });
+const interrupted = () => void cluster.stop().finally(() => process.exit(130));
+process.once("SIGINT", interrupted);
+process.once("SIGTERM", interrupted);
+try {
+  process.exitCode = (await test(cluster)) ? 0 : 1;
+} catch (error) {
+  console.error(error);
+  process.exitCode = 1;
+} finally {
+  if (process.env.LUCKY_CLUSTER_KEEP !== "1") await cluster.stop();
+}
