@@ -26,8 +26,8 @@ export interface AccountReport {
   readonly accepted: number;
   readonly refused: readonly string[];
   readonly lost: number;
-  readonly doubled: number;
-  readonly disordered: number;
+  readonly duplicated: number;
+  readonly reordered: number;
   readonly findings: readonly string[];
 }
 

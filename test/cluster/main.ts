@@ -1,7 +1,7 @@
 /**
  * `npm run test:k8s`: a real cluster of one node on this machine, with the manifests of k8s/, under load, while its parts
  * are restarted, updated, scaled and killed. Needs root on Debian, Go, and about half an hour. Exits with 1 when a message
- * is lost, doubled or out of order, or a step fails. Times are reported beside their targets, and never fail it.
+ * is lost, duplicated or out of order, or a step fails. Times are reported beside their targets, and never fail it.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -61,8 +61,8 @@ async function test(cluster: Cluster): Promise<boolean> {
     await checkAutoscaling(lucky, print);
     const account = await load.end();
     printReports(reports, account);
-    const { refused, lost, doubled, disordered } = account;
-    return refused.length + lost + doubled + disordered === 0;
+    const { refused, lost, duplicated, reordered } = account;
+    return refused.length + lost + duplicated + reordered === 0;
   } finally {
     load.kill();
   }

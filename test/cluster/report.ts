@@ -29,9 +29,9 @@ export function printReports(reports: readonly ScenarioReport[], account: Accoun
   console.log(
     `Targets: no gap above ${GAP_TARGET_MS} ms in planned changes, reconnects within ${RECONNECT_TARGET_MS} ms (p99); ! marks a missed one.`,
   );
-  const { sent, accepted, lost, doubled, disordered, refused, findings } = account;
+  const { sent, accepted, lost, duplicated, reordered, refused, findings } = account;
   console.log(
-    `${sent} messages sent, ${accepted} accepted, ${lost} lost, ${doubled} doubled, ${disordered} out of order`,
+    `${sent} messages sent, ${accepted} accepted, ${lost} lost, ${duplicated} duplicated, ${reordered} out of order`,
   );
   for (const text of [...refused, ...findings]) console.log(`  ${text}`);
 }
