@@ -6,13 +6,11 @@ import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { parseDocument } from "yaml";
-import { type ConfigTable, defaultsOf } from "#platform/config/config.ts";
+import type { ConfigTable } from "#platform/config/config.ts";
 import { loadConfig } from "#platform/config/load-config.ts";
 import { secretFaults, secretsOf } from "#platform/config/secrets.ts";
 import { limitsConfig, platformConfig } from "#platform/config/settings.ts";
 import { SERVICE_NAMES } from "#platform/service-name.ts";
-import { connectConfig } from "../services/connect/config.ts";
-import { gatewayConfig } from "../services/gateway/config.ts";
 import { loadMigrationConfig } from "../services/migrate.ts";
 
 interface ComposeService {
@@ -170,9 +168,3 @@ for (const [name, service] of own)
     });
     assert.deepEqual(secretFaults(started, loaded.platform), []);
   });
-
-test("when all services stop together, the gateway waits for connect's sessions, within the time of a stop", () => {
-  const { drainMs } = defaultsOf(gatewayConfig);
-  assert.ok(drainMs > defaultsOf(connectConfig).drainMs);
-  assert.ok(drainMs < 15_000);
-});

@@ -65,7 +65,7 @@ export const gatewayConfig = defineConfig("gateway", {
     min: 0,
     max: 10_000,
     unit: "ms",
-    doc: "Time-out for WebSockets to end when the gateway stops; the remaining ones are cut. Keep it above LUCKY_CONNECT_DRAIN_MS, so that sessions end with their close code when all processes stop together, and below the stop time-out of the process manager; all parts of a stopping process have 12 s together.",
+    doc: "Period over which a stopping gateway cuts its WebSockets, one after the other, so that their devices spread their reconnects. Keep it below the stop time-out of the process manager; all parts of a stopping process have 12 s together.",
   }),
   connectTimeoutMs: setting.integer({
     live: true,

@@ -263,19 +263,36 @@ test("beyond maxTunnels the answer is 503", async (t) => {
   assert.match(await textOf(dial(`${UPGRADE}\r\n`)), /^HTTP\/1\.1 503 .*full/s);
 });
 
-test("a stopping gateway refuses new sockets, waits for open ones to end, then cuts them", async (t) => {
+test("a stopping gateway refuses new sockets, and lets open ones end", async (t) => {
   const { dial, arrival, tunnels, clock } = await setUp(t, { instances: 1 });
-  const ending = dial(`${UPGRADE}\r\n`);
-  const first = await arrival(0);
-  const staying = dial(`${UPGRADE}\r\n`);
-  await arrival(0);
-
+  const client = dial(`${UPGRADE}\r\n`);
+  const { socket } = await arrival(0);
   const closed = tunnels.close(60_000);
   assert.match(await textOf(dial(`${UPGRADE}\r\n`)), /^HTTP\/1\.1 503 .*stopping/s);
-  first.socket.end("goodbye");
-  ending.end();
-  assert.equal(await textOf(ending), `${AGREED}goodbye`);
-  clock.advance(60_000);
+  socket.end("goodbye");
+  client.end();
+  assert.equal(await textOf(client), `${AGREED}goodbye`);
+  // The refused socket stays open for a second.
+  clock.advance(1_000);
   await closed;
-  assert.equal(await textOf(staying), AGREED);
+});
+
+test("a stopping gateway cuts open sockets one after the other", async (t) => {
+  const { dial, arrival, tunnels, clock, metrics } = await setUp(t, { instances: 1 });
+  const ended: Promise<string>[] = [];
+  for (let n = 0; n < 4; n++) {
+    const client = dial(`${UPGRADE}\r\n`);
+    await arrival(0);
+    await once(client, "data");
+    ended.push(textOf(client));
+  }
+  const closed = tunnels.close(60_000);
+  for (const [at, rest] of [3, 2, 1, 0].entries()) {
+    clock.advance(14_950);
+    assert.match(await metrics.text(), new RegExp(`^lucky_gateway_tunnels ${rest + 1}$`, "m"));
+    clock.advance(50);
+    assert.equal(await ended[at], "");
+    assert.match(await metrics.text(), new RegExp(`^lucky_gateway_tunnels ${rest}$`, "m"));
+  }
+  await closed;
 });

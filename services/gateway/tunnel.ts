@@ -42,9 +42,15 @@ export interface TunnelOptions {
 export interface Tunnels {
   /** Takes an HTTP/1.1 upgrade, in the form of the event of node:http. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Refuses new WebSockets, waits at most `graceMs` for open ones to end, then cuts them. */
-  close(graceMs: number): Promise<void>;
+  /**
+   * Refuses new WebSockets and cuts the open ones, one after the other within `spreadMs`: their devices
+   * reconnect at different times.
+   */
+  close(spreadMs: number): Promise<void>;
 }
+
+/** Interval at which a stopping gateway cuts the next tunnels, ms. */
+const CUT_INTERVAL_MS = 50;
 
 /** Creates the tunnels of a gateway. They parse upgrade requests, but no WebSocket frames. */
 export function createTunnels(options: TunnelOptions): Tunnels {
@@ -141,16 +147,23 @@ export function createTunnels(options: TunnelOptions): Tunnels {
       });
     },
 
-    async close(graceMs) {
+    async close(spreadMs) {
       accepting = false;
       if (open.size === 0) return;
-      await new Promise<void>((resolve) => {
-        const timer = clock.after(graceMs, resolve);
-        emptied = () => {
-          timer.stop();
-          resolve();
-        };
+      const uncut = [...open];
+      const count = uncut.length;
+      const beganMs = clock.elapsed();
+      const { promise: over, resolve } = Promise.withResolvers<void>();
+      emptied = resolve;
+      const timer = clock.every(CUT_INTERVAL_MS, () => {
+        const passed = Math.min((clock.elapsed() - beganMs) / Math.max(spreadMs, 1), 1);
+        const due = Math.floor(count * passed) - (count - uncut.length);
+        for (const socket of uncut.splice(0, due)) socket.destroy();
+        if (passed === 1) resolve();
       });
+      await over;
+      timer.stop();
+      // Sockets that were refused during the drain.
       for (const socket of open) socket.destroy();
     },
   };
