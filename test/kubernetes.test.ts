@@ -10,7 +10,7 @@ import { secretFaults, secretsOf } from "#platform/config/secrets.ts";
 import { limitsConfig, migrateConfig, platformConfig } from "#platform/config/settings.ts";
 import { SERVICE_NAMES, type ServiceName } from "#platform/service-name.ts";
 import { loadMigrationConfig } from "../services/migrate.ts";
-import { environmentOf } from "./kubernetes/environment.ts";
+import { environmentOf, secretFileOf } from "./kubernetes/environment.ts";
 import {
   type Container,
   KUSTOMIZATIONS,
@@ -100,7 +100,11 @@ test("every overlay runs each service with an existing script, and the flags of 
 
 /** The content of the file that LUCKY_SETTINGS_FILE names in a container. */
 function liveSettingsOf(container: Container, pod: PodSpec, overlay: Kustomization): string {
-  const env = environmentOf(container, { objects: objectsIn(overlay), secrets: secretOf });
+  const env = environmentOf(container, {
+    pod,
+    objects: objectsIn(overlay),
+    secrets: secretOf,
+  });
   const path = env.LUCKY_SETTINGS_FILE!;
   const mount = container.volumeMounts!.find(({ mountPath }) => mountPath === dirname(path))!;
   const volume = pod.volumes!.find(({ name }) => name === mount.name)!;
@@ -116,7 +120,11 @@ test("each service accepts the settings and secrets that every overlay gives it,
   for (const overlay of OVERLAYS)
     for (const { service, pod } of workloadsIn(overlay))
       for (const container of containersOf(pod)) {
-        const env = environmentOf(container, { objects: objectsIn(overlay), secrets: secretOf });
+        const env = environmentOf(container, {
+          pod,
+          objects: objectsIn(overlay),
+          secrets: secretOf,
+        });
         if (scriptOf(container) === "services/migrate.ts") {
           loadMigrationConfig(env);
           continue;
@@ -141,7 +149,10 @@ test("every setting that the manifests name exists", async () => {
   for (const service of SERVICE_NAMES) tables.push(await tableOf(service));
   const known = new Set(
     tables.flatMap(({ name, settings }) =>
-      Object.keys(settings).map((key) => environmentName(name, key)),
+      Object.entries(settings).flatMap(([key, { secret }]) => {
+        const variable = environmentName(name, key);
+        return secret ? [variable, `${variable}_FILE`] : [variable];
+      }),
     ),
   );
   known.add("LUCKY_SETTINGS_FILE");
@@ -168,12 +179,13 @@ test("the production overlay says how to create every secret that it reads", () 
     [],
   );
   for (const { pod } of workloadsIn("production"))
-    for (const { env = [] } of containersOf(pod))
-      for (const { secretKeyRef: secret } of env.map((one) => one.valueFrom ?? {}))
-        if (secret) {
-          assert.match(head, new RegExp(`create secret generic ${secret.name} `));
-          assert.match(head, new RegExp(`\\b${secret.key}\\b`));
-        }
+    for (const container of containersOf(pod))
+      for (const { name, value = "" } of container.env ?? []) {
+        if (!name.endsWith("_FILE")) continue;
+        const { secret, key } = secretFileOf(value, container, pod);
+        assert.match(head, new RegExp(`create secret generic ${secret} `));
+        assert.match(head, new RegExp(`\\b${key}\\b`));
+      }
 });
 
 test("a pod has more time to stop than its process takes, and each probe has a path of its own", () => {

@@ -15,6 +15,7 @@ const BACKENDS = ["postgres:18", "redis:7", "rabbitmq:4"].map(
 
 /** A change that the running version survives: it only adds. */
 const MIGRATION = `-- Up Migration
+SET LOCAL lock_timeout = '2s';
 ALTER TABLE im.conversation ADD COLUMN next_version boolean NOT NULL DEFAULT false;
 CREATE TABLE im.next_version (conversation_id bigint PRIMARY KEY);
 `;

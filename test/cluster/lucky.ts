@@ -5,6 +5,7 @@ import { waitFor } from "../../scripts/cluster/commands.ts";
 
 const root = join(import.meta.dirname, "../..");
 const ROLLOUT_TIMEOUT_S = 300;
+const STOP_TIMEOUT_MS = 60_000;
 
 export const WORKLOADS = {
   gateway: "deployment/gateway",
@@ -27,6 +28,22 @@ export interface Deployment {
   readonly liveSettings?: string;
   /** Adds the autoscalers. */
   readonly autoscaling?: boolean;
+}
+
+/** The part of the API's answer that `restarts` reads. */
+interface PodList {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string };
+    readonly status: {
+      readonly containerStatuses?: readonly {
+        readonly name: string;
+        readonly restartCount: number;
+        readonly lastState: {
+          readonly terminated?: { readonly reason?: string; readonly exitCode?: number };
+        };
+      }[];
+    };
+  }[];
 }
 
 /** Lucky in a cluster, by `kubectl`. */
@@ -85,7 +102,10 @@ export class Lucky {
     await this.ready();
   }
 
-  /** Waits until every workload has its pods, all of them of the last version and ready. */
+  /**
+   * Waits until every workload, or those named, have their pods, all of them of the last version and
+   * ready, and until no pod of Lucky is stopping any more.
+   */
   async ready(...names: readonly Workload[]): Promise<void> {
     const chosen =
       names.length > 0 ? names.map((name) => WORKLOADS[name]) : Object.values(WORKLOADS);
@@ -95,6 +115,32 @@ export class Lucky {
         throw new Error(`${error.message}\n${await this.describe()}`);
       });
     }
+    await this.stopped();
+  }
+
+  /** Waits until no pod is stopping: a gateway drains after its successor is ready. */
+  async stopped(): Promise<void> {
+    const path = "--output=jsonpath={.items[*].metadata.deletionTimestamp}";
+    const gone = async () => (await this.kubectl("get", "pods", path)) === "";
+    await waitFor("all stopping pods are gone", gone, STOP_TIMEOUT_MS);
+  }
+
+  /**
+   * The containers that Kubernetes had to start again, with the reason and the last lines of each
+   * earlier one. Deleted pods do not count.
+   */
+  async restarts(): Promise<string[]> {
+    const list = JSON.parse(await this.kubectl("get", "pods", "--output=json")) as PodList;
+    const restarted: string[] = [];
+    for (const { metadata, status } of list.items)
+      for (const { name, restartCount, lastState } of status.containerStatuses ?? []) {
+        if (restartCount === 0) continue;
+        const { reason = "", exitCode = "" } = lastState.terminated ?? {};
+        const flags = [`--container=${name}`, "--previous", "--tail=5"];
+        const lines = await this.kubectl("logs", metadata.name, ...flags).catch(String);
+        restarted.push(`${metadata.name}: ${restartCount} × (${reason} ${exitCode})\n${lines}`);
+      }
+    return restarted;
   }
 
   /** Ready pods of a workload, by name. */

@@ -16,11 +16,19 @@ import { checkPolicies } from "./policies.ts";
 import { printReports } from "./report.ts";
 import { checkAutoscaling, runPhases } from "./scenario.ts";
 
-const SESSIONS = 200;
-const MESSAGES_PER_SECOND = 200;
+const SESSIONS = numberOf("LUCKY_CLUSTER_SESSIONS", 200);
+/** Messages a second. */
+const RATE = numberOf("LUCKY_CLUSTER_RATE", 200);
 /** User of PostgreSQL in its image. */
 const POSTGRES_USER = "999:999";
 const CALM_MS = 10_000;
+
+/** A whole number above 0 from the environment. */
+function numberOf(variable: string, standard: number): number {
+  const value = Number(process.env[variable] || standard);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new Error(`${variable} must be a whole number above 0`);
+}
 
 const print = (line: string) => console.log(`── ${line}`);
 
@@ -53,14 +61,15 @@ async function test(cluster: Cluster): Promise<boolean> {
   print("policies refuse what they must");
 
   const url = await lucky.serviceUrl("gateway", 9191);
-  const load = await Load.start({ url, sessions: SESSIONS, rate: MESSAGES_PER_SECOND });
+  const load = await Load.start({ url, sessions: SESSIONS, rate: RATE });
   try {
-    print(`${SESSIONS} sessions send ${MESSAGES_PER_SECOND} messages a second`);
+    print(`${SESSIONS} sessions send ${RATE} messages a second`);
     await pause(CALM_MS);
     const reports = await runPhases({ lucky, load, print });
     await checkAutoscaling(lucky, print);
     const account = await load.end();
     printReports(reports, account);
+    for (const restart of await lucky.restarts()) print(`restarted: ${restart}`);
     const { refused, lost, duplicated, reordered } = account;
     return refused.length + lost + duplicated + reordered === 0;
   } finally {
@@ -68,6 +77,7 @@ async function test(cluster: Cluster): Promise<boolean> {
   }
 }
 
+if (SESSIONS % 2 !== 0) throw new Error("LUCKY_CLUSTER_SESSIONS must be even: they come in pairs");
 const images = await buildImages();
 print("the images are built");
 const cluster = await startCluster({ loadImages: images.load, print });

@@ -47,6 +47,7 @@ function scale(name: Workload, replicas: number): Change {
     async make(lucky) {
       await lucky.kubectl("scale", WORKLOADS[name], `--replicas=${replicas}`);
       await lucky.waitForPods(name, (count) => count === replicas, SCALE_TIMEOUT_MS);
+      await lucky.stopped();
     },
   };
 }
@@ -59,6 +60,7 @@ function kill(name: string): Change {
     async make(lucky) {
       const [pod] = await lucky.pods(name);
       await lucky.kubectl("delete", "pod", pod!, "--grace-period=0", "--force");
+      // The controller may not have seen yet that the pod is gone.
       await pause(2_000);
       await lucky.ready();
     },
@@ -103,11 +105,11 @@ const CHANGES: readonly Change[] = [
   kill("redis"),
   kill("rabbitmq"),
   {
-    // Not by force: two PostgreSQL servers must never write to one volume.
-    name: "delete postgres",
+    // Not by force: Kubernetes would not wait for its end, and two servers could write to one volume.
+    name: "kill postgres",
     planned: false,
     async make(lucky) {
-      await lucky.kubectl("delete", "pod", "postgres-0");
+      await lucky.kubectl("delete", "pod", "postgres-0", "--grace-period=1");
       await lucky.ready();
     },
   },
@@ -128,7 +130,9 @@ export async function runPhases({
     await pause(AFTER_MS);
     const report = { ...(await load.phase("between")), planned };
     reports.push(report);
-    print(`${name}: ${report.accepted} messages, longest gap ${report.longestGapMs} ms`);
+    print(
+      `${name}: ${report.accepted} messages, longest gap ${report.longestGapMs} ms, ${report.reconnects} reconnects`,
+    );
   }
   return reports;
 }

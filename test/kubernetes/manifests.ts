@@ -16,7 +16,6 @@ export type Kustomization = keyof typeof KUSTOMIZATIONS;
 
 /** Where the value of a variable comes from. */
 interface ValueFrom {
-  readonly secretKeyRef?: { readonly name: string; readonly key: string };
   readonly fieldRef?: { readonly fieldPath: string };
 }
 
@@ -44,6 +43,10 @@ export interface PodSpec {
   readonly volumes?: readonly {
     readonly name: string;
     readonly configMap?: { readonly name: string };
+    readonly secret?: {
+      readonly secretName: string;
+      readonly items: readonly { readonly key: string; readonly path: string }[];
+    };
   }[];
   readonly terminationGracePeriodSeconds?: number;
   readonly enableServiceLinks?: boolean;
