@@ -19,15 +19,35 @@ const BACKENDS = ["statefulset/postgres", "deployment/redis", "deployment/rabbit
 /** All users of the load have one address. */
 export const LIVE_SETTINGS = "limits: { credentialPerMinute: 1000000, writePerSecond: 1000 }";
 
-/** What the test changes on the overlay for development. */
+/** What the test changes on an overlay. */
 export interface Deployment {
+  /** "dev" when absent. "production" uses the secrets and backends that "dev" has left. */
+  readonly overlay?: "dev" | "production";
   /** Tag of the image localhost/lucky. */
   readonly tag: string;
-  readonly replicas?: Partial<Record<Workload, number>>;
   /** Content of the file of live settings. */
   readonly liveSettings?: string;
-  /** Adds the autoscalers. */
-  readonly autoscaling?: boolean;
+}
+
+/** Changes of the production overlay for a machine with two cores. */
+const SMALL_PRODUCTION = [
+  {
+    target: { kind: "(Deployment|StatefulSet)", labelSelector: "app.kubernetes.io/part-of=lucky" },
+    patch:
+      "- { op: replace, path: /spec/template/spec/containers/0/resources/requests, value: { cpu: 50m, memory: 128Mi } }",
+  },
+  {
+    target: { kind: "HorizontalPodAutoscaler" },
+    patch: "- { op: replace, path: /spec/maxReplicas, value: 3 }",
+  },
+];
+
+/** The part of the API's answer that `#createSecrets` reads. */
+interface SecretList {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string };
+    readonly data: Readonly<Record<string, string>>;
+  }[];
 }
 
 /** The part of the API's answer that `restarts` reads. */
@@ -61,45 +81,52 @@ export class Lucky {
     });
   }
 
-  /** Applies the overlay for development, with changes, and waits until all pods are ready. */
-  async apply(deployment: Deployment): Promise<void> {
+  /** Applies an overlay, with changes, and waits until all pods are ready. */
+  async apply({ overlay = "dev", tag, liveSettings = LIVE_SETTINGS }: Deployment): Promise<void> {
     const folder = join(clusterFolder, "overlay");
     mkdirSync(folder, { recursive: true });
-    const path = (name: string) => relative(folder, join(root, name));
+    const isProduction = overlay === "production";
+    if (isProduction) await this.#createSecrets();
     writeFileSync(
       join(folder, "kustomization.yaml"),
       JSON.stringify({
         apiVersion: "kustomize.config.k8s.io/v1beta1",
         kind: "Kustomization",
         namespace: "lucky",
-        resources: [path("k8s/overlays/dev")],
-        components: deployment.autoscaling ? [path("k8s/components/autoscaling")] : [],
-        images: [{ name: "lucky", newName: "localhost/lucky", newTag: deployment.tag }],
-        replicas: Object.entries(deployment.replicas ?? {}).map(([name, count]) => ({
-          name,
-          count,
-        })),
-        // A machine with two cores.
-        patches: deployment.autoscaling
-          ? [
-              {
-                target: { kind: "HorizontalPodAutoscaler" },
-                patch: "- { op: replace, path: /spec/maxReplicas, value: 3 }",
-              },
-            ]
-          : [],
+        resources: [relative(folder, join(root, "k8s/overlays", overlay))],
+        images: [
+          {
+            name: isProduction ? "registry.example.org/lucky" : "lucky",
+            newName: "localhost/lucky",
+            newTag: tag,
+          },
+        ],
+        patches: isProduction ? SMALL_PRODUCTION : [],
         configMapGenerator: [
           {
             name: "live-settings",
             behavior: "replace",
             options: { disableNameSuffixHash: true },
-            literals: [`settings.yaml=${deployment.liveSettings ?? LIVE_SETTINGS}`],
+            literals: [`settings.yaml=${liveSettings}`],
           },
         ],
       }),
     );
     await this.kubectl("apply", `--kustomize=${folder}`);
     await this.ready();
+  }
+
+  /** Creates the secrets that the production overlay expects, from those of the one for development. */
+  async #createSecrets(): Promise<void> {
+    const list = await this.kubectl("get", "secrets", "--output=json");
+    const secrets = (JSON.parse(list) as SecretList).items.flatMap(({ metadata, data }) => {
+      // The generator of kustomize appends a hash.
+      const name = /^([a-z]+)-[a-z0-9]{10}$/.exec(metadata.name)?.[1];
+      return name ? [{ apiVersion: "v1", kind: "Secret", metadata: { name }, data }] : [];
+    });
+    const file = join(clusterFolder, "overlay/secrets.json");
+    writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items: secrets }));
+    await this.kubectl("apply", `--filename=${file}`);
   }
 
   /**
