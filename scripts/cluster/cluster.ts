@@ -155,12 +155,22 @@ async function startNode(
     "--kubelet-insecure-tls",
     "--kubelet-preferred-address-types=InternalIP",
     "--metric-resolution=10s",
+    // Below the resolution, or it does not start.
+    "--kubelet-request-timeout=5s",
   ]);
   const dns = ["rollout", "status", "deployment/coredns", "--namespace=kube-system"];
   await cluster.kubectlInBackground([...dns, `--timeout=${ADD_ONS_TIMEOUT_MS / 1_000}s`], {
     timeoutMs: ADD_ONS_TIMEOUT_MS + 10_000,
   });
-  step("names and policies work");
+  const metrics = ["wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io"];
+  await cluster
+    .kubectlInBackground([...metrics, `--timeout=${ADD_ONS_TIMEOUT_MS / 1_000}s`], {
+      timeoutMs: ADD_ONS_TIMEOUT_MS + 10_000,
+    })
+    .catch((error: Error) => {
+      throw new Error(`${error.message}\n${processes.lastLines("metrics-server")}`);
+    });
+  step("names and metrics work");
 }
 
 /** Ends the processes of a cluster, and deletes its mounts, its network and its data. Idempotent. */

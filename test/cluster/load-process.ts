@@ -65,12 +65,13 @@ export class Load {
     kind: K,
     timeoutMs: number,
   ): Promise<Extract<FromLoad, { kind: K }>> {
-    const signal = AbortSignal.timeout(timeoutMs);
+    const over = new AbortController();
+    const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), over.signal]);
     const ended = once(this.#child, "exit", { signal }).then(() => {
       throw new Error("the load generator has ended");
     });
     const message = once(this.#child, "message", { signal }) as Promise<[FromLoad]>;
-    const [answer] = await Promise.race([message, ended]);
+    const [answer] = await Promise.race([message, ended]).finally(() => over.abort());
     if (answer.kind !== kind)
       throw new Error(`the load generator says ${answer.kind}, not ${kind}`);
     return answer as Extract<FromLoad, { kind: K }>;

@@ -86,7 +86,10 @@ export class Lucky {
     const folder = join(clusterFolder, "overlay");
     mkdirSync(folder, { recursive: true });
     const isProduction = overlay === "production";
-    if (isProduction) await this.#createSecrets();
+    if (isProduction) {
+      await this.#createSecrets();
+      await this.#forgetReplicas();
+    }
     writeFileSync(
       join(folder, "kustomization.yaml"),
       JSON.stringify({
@@ -114,6 +117,21 @@ export class Lucky {
     );
     await this.kubectl("apply", `--kustomize=${folder}`);
     await this.ready();
+  }
+
+  /**
+   * Removes the numbers of pods from the last applied configuration: an overlay with autoscalers has none,
+   * and kubectl would then set them to 1.
+   */
+  async #forgetReplicas(): Promise<void> {
+    const key = "kubectl.kubernetes.io/last-applied-configuration";
+    for (const workload of Object.values(WORKLOADS)) {
+      const last = JSON.parse(
+        await this.kubectl("apply", "view-last-applied", workload, "-o=json"),
+      );
+      delete last.spec.replicas;
+      await this.kubectl("annotate", "--overwrite", workload, `${key}=${JSON.stringify(last)}`);
+    }
   }
 
   /** Creates the secrets that the production overlay expects, from those of the one for development. */

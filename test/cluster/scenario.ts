@@ -13,7 +13,6 @@ const LIVE_TIMEOUT_MS = 150_000;
 export interface ScenarioOptions {
   readonly lucky: Lucky;
   readonly load: Load;
-  readonly print: (line: string) => void;
 }
 
 /** A report, and whether its targets apply: an operator planned the change. */
@@ -123,24 +122,17 @@ const CHANGES: readonly Change[] = [
   },
 ];
 
-/** Makes all changes, one after the other, and returns what the load measured during each. */
-export async function runPhases({
+/** Makes all changes, one after the other, and yields what the load measured during each. */
+export async function* makeChanges({
   lucky,
   load,
-  print,
-}: ScenarioOptions): Promise<ScenarioReport[]> {
-  const reports: ScenarioReport[] = [];
+}: ScenarioOptions): AsyncGenerator<ScenarioReport> {
   const only = process.env.LUCKY_CLUSTER_ONLY;
   for (const { name, planned, make } of CHANGES) {
     if (only && !new RegExp(only).test(name)) continue;
     await load.phase(name);
     await make(lucky);
     await pause(AFTER_MS);
-    const report = { ...(await load.phase("between")), planned };
-    reports.push(report);
-    print(
-      `${name}: ${report.accepted} messages, longest gap ${report.longestGapMs} ms, ${report.reconnects} reconnects`,
-    );
+    yield { ...(await load.phase("between")), planned };
   }
-  return reports;
 }
