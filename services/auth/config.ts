@@ -138,11 +138,11 @@ export const authConfig = defineConfig("auth", {
   }),
   refreshGraceMs: setting.integer({
     live: true,
-    default: 10_000,
+    default: 60_000,
     min: 0,
-    max: 60_000,
+    max: 600_000,
     unit: "ms",
-    doc: "Time after the use of a refresh token within which the same token returns new tokens, while the first ones are unused: the device may not have received the response. A later reuse ends the login, so a device that cannot retry within this time must log in; raise it if a restart of auth takes longer.",
+    doc: "Time after the use of a refresh token within which the same token returns new tokens, while the first ones are unused: the device may not have received the response. A later reuse ends the login, so a device that cannot retry within this time must log in; raise it if a restart or an overload of auth takes longer.",
     tuning: true,
   }),
   passwordKeyBits: setting.integer({

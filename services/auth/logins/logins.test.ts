@@ -58,7 +58,7 @@ test("late reuse of a refresh token ends the login", async (t) => {
   const one = await startTestAuth({ url, t });
   const first = await one.login((await one.register()).userName);
   const second = await refresh(one, first.refreshToken);
-  one.clock.advance(10_001);
+  one.clock.advance(60_001);
   await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
   await refused(refresh(one, second.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
   assert.ok((await revoked(one)).includes(await loginOf(one, second.accessToken)));
@@ -68,9 +68,9 @@ test("a refresh whose answer was lost is retried within the grace time", async (
   const one = await startTestAuth({ url, t });
   const first = await one.login((await one.register()).userName);
   const lost = await refresh(one, first.refreshToken);
-  one.clock.advance(5_000);
+  one.clock.advance(30_000);
   const lostToo = await refresh(one, first.refreshToken);
-  one.clock.advance(5_000);
+  one.clock.advance(30_000);
   const answered = await refresh(one, first.refreshToken);
   assert.deepEqual(await liveOf([lost, lostToo, answered]), [answered]);
   assert.equal(await loginOf(one, answered.accessToken), await loginOf(one, first.accessToken));
@@ -82,7 +82,7 @@ test("a retry does not extend the grace time", async (t) => {
   const one = await startTestAuth({ url, t });
   const first = await one.login((await one.register()).userName);
   await refresh(one, first.refreshToken);
-  one.clock.advance(10_000);
+  one.clock.advance(60_000);
   const second = await refresh(one, first.refreshToken);
   one.clock.advance(1);
   await refused(refresh(one, first.refreshToken), ErrorReason.REFRESH_TOKEN_INVALID);
