@@ -30,7 +30,8 @@ CREATE TABLE im.message_state (
   state            bytea NOT NULL,
   PRIMARY KEY (conversation_id, sequence)
 );
-CREATE INDEX message_state_changed ON im.message_state (conversation_id, changed_sequence, sequence);
+-- The sequence is only included: otherwise look-ups by key could be planned on this index.
+CREATE INDEX message_state_changed ON im.message_state (conversation_id, changed_sequence) INCLUDE (sequence);
 CREATE INDEX message_state_pinned ON im.message_state (conversation_id, pinned_sequence)
   WHERE pinned_sequence > 0;
 

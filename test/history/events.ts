@@ -23,7 +23,7 @@ export interface SendEvent {
   readonly to: { readonly user: string } | { readonly conversation: string };
   /** The client_message_id. */
   readonly key: string;
-  /** Hash of the content. */
+  /** Hash of the content; empty when the message was recalled before: then any content is accepted. */
   readonly hash: string;
 }
 

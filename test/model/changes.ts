@@ -108,10 +108,11 @@ export function applyChange(
     const entry = conversation.log[at - 1];
     if (at < place.first || at > endOf(conversation, place) || entry === undefined)
       return undefined;
-    return entry.state?.deletedFor.has(user) ? undefined : entry;
+    return entry.deletedFor.has(user) ? undefined : entry;
   };
   if (change.kind === "deleteForMe") {
-    seen(sequence)?.state?.deletedFor.add(user);
+    const entry = seen(sequence);
+    if (entry !== undefined && isMessage(entry)) entry.deletedFor.add(user);
     return OK;
   }
   const targets = targetsOf(change, sequence);
@@ -128,7 +129,9 @@ export function applyChange(
     if (!open.every(mayRecall)) return refused("CHANGE_DENIED");
     return open.length === 0 ? OK : recall(context, open);
   }
-  if (state.recalledBy !== undefined) return refused("MESSAGE_RECALLED", "CHANGE_DENIED");
+  // A recalled message has no pin: its removal changes nothing.
+  if (state.recalledBy !== undefined && change.kind !== "unpin")
+    return refused("MESSAGE_RECALLED", "CHANGE_DENIED");
   switch (change.kind) {
     case "edit":
       return entries[0]!.sender === user ? edit(context, change) : refused("CHANGE_DENIED");

@@ -50,8 +50,8 @@ const sequenceOf = ({ sequence }: { sequence: number }) => sequence;
 
 const withoutCounts = (view: View) => ({ ...view, unread: 0, mentions: 0 });
 
-function isHidden({ state }: ModelEntry, { member }: View, user: string): boolean {
-  return state?.deletedFor.has(user) === true || (!member && state?.recalledBy !== undefined);
+function isHidden({ state, deletedFor }: ModelEntry, { member }: View, user: string): boolean {
+  return deletedFor.has(user) || (!member && state?.recalledBy !== undefined);
 }
 
 /** An entry of a log without the content of messages. An edit may have been read before the next one. */
@@ -99,7 +99,7 @@ export async function compareHistory(
         }
         before = page.olderBeforeSequence;
       }
-      const entries = model.entriesOf(view).filter(({ state }) => !state?.deletedFor.has(user));
+      const entries = model.entriesOf(view).filter(({ deletedFor }) => !deletedFor.has(user));
       assert.deepEqual(
         seen.shown(view.first, view.last).map((m) => (view.member ? m : { ...m, state: "" })),
         messagesOf(entries, view),

@@ -10,7 +10,8 @@ import type { Move } from "./steps.ts";
 /** Longest wait for the locks of a mover whose connections have just broken, ms. */
 const LOCK_WAIT_MS = 10_000;
 
-const CLEAR = `TRUNCATE im.conversation, im.member, im.direct, im.group_key, im.entry, im.outbox, im.news`;
+const CLEAR = `TRUNCATE im.conversation, im.member, im.direct, im.group_key, im.entry, im.outbox, im.news,
+  im.change, im.message_state, im.revision, im.reaction, im.withdrawn, im.mention, im.hidden`;
 
 const { signal } = new AbortController();
 

@@ -213,7 +213,7 @@ export class Device {
     const event = { client: this.name, user: this.user, conversation, sequence, sender };
     const { log } = this.#options.model.conversation(conversation);
     const isChanged = change !== undefined || (log[sequence - 1]?.state?.changed ?? 0) > 0;
-    const isGone = log[sequence - 1]?.state?.deletedFor.has(this.user);
+    const isGone = log[sequence - 1]?.deletedFor.has(this.user);
     this.#options.history.add({
       kind: "entry",
       ...event,

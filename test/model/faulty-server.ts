@@ -6,6 +6,9 @@ import type { RunningServer, Stand } from "../../services/server/server.fixture.
 import type { Databases } from "./databases.ts";
 import type { Crash } from "./steps.ts";
 
+/** Longer than a run and the differences between the clocks, ms. */
+const LONG_MS = 1_000_000_000;
+
 /** State shared by the servers of a run, and the faults between them. */
 export interface Surroundings {
   readonly stand: Stand;
@@ -41,7 +44,8 @@ export class FaultyServer {
     const server = new FaultyServer(around);
     const { pools } = around.stand;
     server.running = await around.stand.server(
-      {},
+      // The clocks of the servers differ by hours.
+      { editWindowMs: LONG_MS, recallWindowMs: LONG_MS },
       {
         clock: server.#clock(),
         pools: pools.map((pool, number) => server.#pool(pool, number)),

@@ -12,8 +12,6 @@ export interface MessageState {
   pinned: number;
   /** Sequence of the last change; 0: none. */
   changed: number;
-  /** Users who deleted it for themselves. */
-  readonly deletedFor: Set<string>;
   /** Sequences of its edits, and the text after each. */
   readonly versions: { sequence: number; text: string }[];
 }
@@ -29,7 +27,6 @@ export function newState(text: string, mentions: readonly string[]): MessageStat
     reactions: new Map(),
     pinned: 0,
     changed: 0,
-    deletedFor: new Set(),
     versions: [{ sequence: 0, text }],
   };
 }
@@ -61,8 +58,8 @@ export function unreadOf(
   const isRecalled = ({ recalledBy, changed }: MessageState) =>
     recalledBy !== undefined && (left === 0 || changed <= left);
   const counted = entries.filter(
-    ({ sender, state }) =>
-      state !== undefined && sender !== user && !isRecalled(state) && !state.deletedFor.has(user),
+    ({ sender, state, deletedFor }) =>
+      state !== undefined && sender !== user && !isRecalled(state) && !deletedFor.has(user),
   );
   const mentions = counted.filter(({ state }) => state!.mentions.includes(user));
   return { unread: counted.length, mentions: mentions.length };

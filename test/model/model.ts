@@ -11,6 +11,8 @@ export interface Attempt {
   readonly text: string;
   /** Users whom it mentions. */
   readonly mentions: readonly string[];
+  /** Whether it repeats the key of a recalled message: then any content gets the first answer. */
+  readonly repeatsRecalled?: boolean;
 }
 
 /** The server's answer to an attempt. */
@@ -28,6 +30,8 @@ export interface ModelEntry {
   readonly text: string;
   /** What has become of a message; undefined for other entries. */
   readonly state: MessageState | undefined;
+  /** Users who deleted it for themselves. */
+  readonly deletedFor: Set<string>;
 }
 
 /** A conversation as a user sees it. */
@@ -149,6 +153,13 @@ export class Model {
     at.delivered = Math.max(at.delivered, Math.min(to.delivered, end), at.read);
   }
 
+  /** Whether the key of an attempt is that of a recalled message. */
+  repeatsRecalled(attempt: Attempt): boolean {
+    const conversation = this.#conversationOf(attempt);
+    const known = conversation?.keys.get(`${attempt.sender} ${attempt.key}`);
+    return conversation?.log[(known?.sequence ?? 0) - 1]?.state?.recalledBy !== undefined;
+  }
+
   /** The conversation with an id. */
   conversation(id: string): Conversation {
     return this.#byId(id)!;
@@ -264,9 +275,12 @@ function texts(sends: readonly Send[]): string {
 }
 
 /** Appends an entry; returns its sequence. */
-export function push(conversation: Conversation, entry: Omit<ModelEntry, "sequence">): number {
+export function push(
+  conversation: Conversation,
+  entry: Omit<ModelEntry, "sequence" | "deletedFor">,
+): number {
   const sequence = conversation.log.length + 1;
-  conversation.log.push({ ...entry, sequence });
+  conversation.log.push({ ...entry, sequence, deletedFor: new Set() });
   return sequence;
 }
 
@@ -302,7 +316,7 @@ function viewOf(conversation: Conversation, conversationId: string, user: string
   const unread = unreadOf(log.slice(after, last), user, at.left);
   const shown = log.slice(at.first - 1, last).findLast((entry) => {
     const isLine = isMessage(entry) || isTip(entry);
-    return isLine && !entry.state?.deletedFor.has(user);
+    return isLine && !entry.deletedFor.has(user);
   });
   return {
     conversationId,

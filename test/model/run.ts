@@ -154,8 +154,11 @@ export class Run {
     const sender = repeated?.sender ?? this.#users[user]!;
     const own = this.#devices.filter((device) => device.user === sender);
     const device = own.find(({ isOnline }) => isOnline === online) ?? own[0]!;
-    if (repeated !== undefined)
-      return { ...repeated, device, text: changed ? `${repeated.text}!` : repeated.text };
+    if (repeated !== undefined) {
+      const repeatsRecalled = this.#model.repeatsRecalled(repeated);
+      const text = changed ? `${repeated.text}!` : repeated.text;
+      return { ...repeated, device, text, repeatsRecalled };
+    }
     const key = `k${++this.#keys}`;
     const mentions = mention === null || mention === user ? [] : [this.#users[mention]!];
     const common = { sender, device, key, text: `text of ${key}`, mentions };

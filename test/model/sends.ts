@@ -174,10 +174,10 @@ export class Sends {
     return this.#system.databases.isBlocked(bucket);
   }
 
-  #begin({ device, sender: user, to, key, text }: DeviceAttempt): number {
+  #begin({ device, sender: user, to, key, text, repeatsRecalled }: DeviceAttempt): number {
     const op = this.#history.nextOp();
     const target = "peer" in to ? { user: to.peer } : { conversation: to.group };
-    const hash = contentHash(text);
+    const hash = repeatsRecalled ? "" : contentHash(text);
     this.#history.add({ kind: "send", op, client: device.name, user, to: target, key, hash });
     return op;
   }

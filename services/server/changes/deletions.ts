@@ -2,11 +2,14 @@ import type { DeleteForMeRequest } from "#gen/lucky/message/v1/change_pb.js";
 import { conversationNotFound } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
-import { COUNTABLE_KINDS, FIRST_CHANGE } from "../log/kinds.ts";
+import { COUNTABLE_KINDS, FIRST_CHANGE, kindNumber } from "../log/kinds.ts";
 import type { Logs } from "../log/logs.ts";
 
+/** Tips stay: devices read from them who is a member. */
+const TIP = kindNumber("tip");
+
 /**
- * Hides the messages and tips $3 of the conversation $1 from the user $2, as far as the user may see them.
+ * Hides the messages $3 of the conversation $1 from the user $2, as far as the user may see them.
  * It writes no entry, so that nobody else notices, and locks only the row of the member. When it hides
  * something, that row counts as changed: Sync tells the user's devices. No row: no such member.
  */
@@ -29,6 +32,7 @@ export const hideEntries: Statement = {
          SELECT * FROM im.entry e
           WHERE e.conversation_id = $1::bigint AND e.sequence = i.sequence OFFSET 0) e
        WHERE e.sequence BETWEEN me.first_sequence AND me.last_sequence AND e.kind < ${FIRST_CHANGE}
+         AND e.kind <> ${TIP}
       ON CONFLICT DO NOTHING
       RETURNING 1
     ), touched AS (

@@ -20,7 +20,10 @@ export const stateTables = (alias: string, left: string) => `
      WHERE t.conversation_id = ${alias}.conversation_id AND t.sequence = ${alias}.sequence OFFSET 0
   ) s ON true`;
 
-/** Columns of EntryRow for the entries `alias` with `stateTables`, as one user sees them. */
+/**
+ * Columns of EntryRow for the entries `alias` with `stateTables`, as one user sees them. The range of one user
+ * makes PostgreSQL take the primary key, also when it believes that a message has one reaction.
+ */
 export const stateColumns = (alias: string, userId: string) => `
   ${alias}.sequence, ${alias}.accepted_at_ms, coalesce(s.earlier, ${alias}.body) AS body, s.state,
   (SELECT true FROM im.hidden h WHERE h.conversation_id = ${alias}.conversation_id
@@ -28,7 +31,7 @@ export const stateColumns = (alias: string, userId: string) => `
   CASE WHEN s.state IS NOT NULL THEN
     ARRAY(SELECT w.emoji FROM im.reaction w
            WHERE w.conversation_id = s.conversation_id AND w.sequence = s.sequence
-             AND w.user_id = ${userId} ORDER BY w.emoji)
+             AND w.user_id BETWEEN ${userId} AND ${userId} ORDER BY w.emoji)
   END AS my_reactions`;
 
 /** What has become of an entry, as one user sees it. Absent columns: nothing. */
