@@ -1,6 +1,7 @@
+import assert from "node:assert/strict";
 import type { RunningServer } from "../../services/server/server.fixture.ts";
-import { isMessage, type MessageState } from "./message-state.ts";
-import { type Conversation, endOf, isMember, type ModelEntry, push } from "./model.ts";
+import { isMessage, type MessageState, type ModelEntry } from "./message-state.ts";
+import { type Conversation, endOf, isMember, push } from "./model.ts";
 import { EMOJIS, type Step } from "./steps.ts";
 
 /** A change of one message, or of several. */
@@ -15,12 +16,10 @@ export type Change =
 /** What the server must answer: one of these refusals, or success. */
 export interface Verdict {
   readonly refusals: readonly string[];
-  /** Whether the change writes an entry. */
-  readonly writes: boolean;
 }
 
-const OK: Verdict = { refusals: [], writes: false };
-const refused = (...refusals: string[]): Verdict => ({ refusals, writes: false });
+const OK: Verdict = { refusals: [] };
+const refused = (...refusals: string[]): Verdict => ({ refusals });
 
 /** Targets of a change: the message, and for a recall the messages before it. */
 export function targetsOf(change: Change, sequence: number): number[] {
@@ -142,6 +141,18 @@ export function applyChange(
   }
 }
 
+/** Fails unless the answers to a change are those of a verdict; undefined is a success. */
+export function mustAnswer(
+  answers: readonly (string | undefined)[],
+  { refusals }: Verdict,
+  change: Change,
+): void {
+  for (const answer of answers) {
+    const isRight = refusals.length === 0 ? !answer : refusals.includes(answer ?? "");
+    assert.ok(isRight, `${JSON.stringify(change)}: ${answer} instead of ${refusals}`);
+  }
+}
+
 interface Context {
   readonly conversation: Conversation;
   readonly user: string;
@@ -168,7 +179,7 @@ function edit(
   const changed = write(conversation, user, changeText.edit(sequence, text), key);
   Object.assign(state, { text, changed, edits: state.edits + 1, mentions: [] });
   state.versions.push({ sequence: changed, text });
-  return { refusals: [], writes: true };
+  return { refusals: [] };
 }
 
 function recall({ conversation, user }: Context, targets: readonly number[]): Verdict {
@@ -180,7 +191,7 @@ function recall({ conversation, user }: Context, targets: readonly number[]): Ve
     Object.assign(state!, { recalledBy: user, changed, pinned: 0, mentions: [] });
     state!.reactions.clear();
   }
-  return { refusals: [], writes: true };
+  return { refusals: [] };
 }
 
 function react(
@@ -204,7 +215,7 @@ function react(
   for (const [emoji, users] of state.reactions) if (users.size === 0) state.reactions.delete(emoji);
   const counts = [...state.reactions].map(([emoji, users]) => [emoji, users.size] as const);
   state.changed = write(conversation, user, changeText.reactions(sequence, counts, deltas));
-  return { refusals: [], writes: true };
+  return { refusals: [] };
 }
 
 function pin({ conversation, user, sequence, state }: Context, pinned: boolean): Verdict {
@@ -214,5 +225,5 @@ function pin({ conversation, user, sequence, state }: Context, pinned: boolean):
   const text = pinned ? changeText.pin(sequence) : changeText.unpin(sequence);
   state.changed = write(conversation, user, text);
   state.pinned = pinned ? state.changed : 0;
-  return { refusals: [], writes: true };
+  return { refusals: [] };
 }

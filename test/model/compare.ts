@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { Device } from "./device.ts";
 import { DeviceLog, readEntry, type ShownMessage } from "./device-log.ts";
-import { isMessage, shownState, shownText } from "./message-state.ts";
-import { isTip, type Model, type ModelEntry, type View } from "./model.ts";
+import { isMessage, type ModelEntry, shownState, shownText } from "./message-state.ts";
+import { isTip, type Model, type View } from "./model.ts";
 import type { System } from "./system.ts";
 
 /** Fails unless an online device has all entries that its user may see. */

@@ -1,5 +1,3 @@
-import type { ModelEntry } from "./model.ts";
-
 /** What has become of a message. */
 export interface MessageState {
   text: string;
@@ -14,6 +12,20 @@ export interface MessageState {
   changed: number;
   /** Sequences of its edits, and the text after each. */
   readonly versions: { sequence: number; text: string }[];
+}
+
+/** An entry of a log. */
+export interface ModelEntry {
+  readonly sequence: number;
+  readonly sender: string;
+  /** Empty for an entry of the server. */
+  readonly key: string;
+  /** The text that was sent, the kind of a tip with its users, or a change as `changeText` describes it. */
+  readonly text: string;
+  /** What has become of a message; undefined for other entries. */
+  readonly state: MessageState | undefined;
+  /** Users who deleted it for themselves. */
+  readonly deletedFor: Set<string>;
 }
 
 export const RECALLED = "(recalled)";

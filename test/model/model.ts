@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 
-import { isMessage, type MessageState, newState, shownText, unreadOf } from "./message-state.ts";
+import { isMessage, type ModelEntry, newState, shownText, unreadOf } from "./message-state.ts";
 
 /** A send, as a device asks for it. */
 export interface Attempt {
@@ -19,20 +19,6 @@ export interface Attempt {
 export type Outcome =
   | { readonly conversationId: string; readonly sequence: number; readonly messageId: string }
   | { readonly refused: string };
-
-/** An entry of a log. */
-export interface ModelEntry {
-  readonly sequence: number;
-  readonly sender: string;
-  /** Empty for an entry of the server. */
-  readonly key: string;
-  /** The text that was sent, the kind of a tip with its users, or a change as `changeText` describes it. */
-  readonly text: string;
-  /** What has become of a message; undefined for other entries. */
-  readonly state: MessageState | undefined;
-  /** Users who deleted it for themselves. */
-  readonly deletedFor: Set<string>;
-}
 
 /** A conversation as a user sees it. */
 export interface View {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { bucketOf, bucketOfGroup, bucketOfPair } from "#platform/buckets/bucket.ts";
 import { type RunningServer, UNKNOWN_USER_ID } from "../../services/server/server.fixture.ts";
 import { History } from "../history/history.ts";
-import { applyChange, callOf, changeOf } from "./changes.ts";
+import { applyChange, callOf, changeOf, mustAnswer } from "./changes.ts";
 import { compareDevice, compareHistory, compareReceipts, mustHaveAll } from "./compare.ts";
 import type { Databases } from "./databases.ts";
 import { Device } from "./device.ts";
@@ -270,11 +270,7 @@ export class Run {
     const answers: (string | undefined)[] = [];
     for (const more of calls) answers.push(await this.#system.refusalOf(step.server + more, call));
     const conversation = this.#model.conversation(conversationId);
-    const { refusals } = applyChange(conversation, { user, sequence, change });
-    for (const answer of answers) {
-      const what = `${change.kind} of ${conversationId}/${sequence} by ${user}: ${answer}`;
-      assert.ok(refusals.length === 0 ? !answer : refusals.includes(answer ?? ""), what);
-    }
+    mustAnswer(answers, applyChange(conversation, { user, sequence, change }), change);
     await this.#system.settle();
   }
 

@@ -27,6 +27,7 @@ const MAX_SCANS = 4;
 
 /** Messages of a part of the log, from `low` to `high`, both inclusive, without a gap. */
 interface Part {
+  /** As of the first scan: later changes may be missing in the messages that it read. */
   readonly visible: VisibleRow;
   /** In ascending order of sequence. */
   readonly messages: Entry[];
@@ -81,32 +82,35 @@ interface Room {
 /** The messages before a sequence, nearest to it. */
 async function readBefore(view: View, before: bigint, room: Room): Promise<Part> {
   const messages: Entry[] = [];
-  let [low, high] = [before, 0n];
-  for (let scans = 1; ; scans++) {
+  let visible: ScanRange | undefined;
+  for (let low = before, scans = 1; ; scans++) {
     const { range, found, isFull } = await scan(view, selectMessagesBefore, low, room, messages);
-    if (scans === 1) high = least(before - 1n, BigInt(range.last_sequence));
+    visible ??= range;
     messages.unshift(...found);
     const first = BigInt(range.first_sequence);
     if (isFull) low = messages[0]!.sequence;
     else low = range.reached === null ? first : BigInt(range.reached);
-    if (isFull || low <= first || scans === MAX_SCANS || isPageFull(room, messages))
-      return { visible: range, messages, low: greatest(low, first), high };
+    if (isFull || low <= first || scans === MAX_SCANS || isPageFull(room, messages)) {
+      const high = least(before - 1n, BigInt(visible.last_sequence));
+      return { visible, messages, low: greatest(low, first), high };
+    }
   }
 }
 
 /** The messages after a sequence, nearest to it. */
 async function readAfter(view: View, after: bigint, room: Room): Promise<Part> {
   const messages: Entry[] = [];
-  let high = after;
-  for (let scans = 1; ; scans++) {
+  let visible: ScanRange | undefined;
+  for (let high = after, scans = 1; ; scans++) {
     const { range, found, isFull } = await scan(view, selectMessagesAfter, high, room, messages);
+    visible ??= range;
     messages.push(...found);
     const last = BigInt(range.last_sequence);
     if (isFull) high = messages.at(-1)!.sequence;
     else high = range.reached === null ? greatest(high, last) : BigInt(range.reached);
     if (isFull || high >= last || scans === MAX_SCANS || isPageFull(room, messages)) {
       const low = greatest(after + 1n, BigInt(range.first_sequence));
-      return { visible: range, messages, low, high: least(high, last) };
+      return { visible, messages, low, high: least(high, last) };
     }
   }
 }
@@ -122,7 +126,8 @@ async function readAround(view: View, sequence: bigint, size: number): Promise<P
     size: size - before.messages.length,
     bytes,
   });
-  return { ...after, messages: [...before.messages, ...after.messages], low: before.low };
+  const messages = [...before.messages, ...after.messages];
+  return { ...before, messages, high: after.high };
 }
 
 /** Runs one scan from a position, for what is left of the page. Throws CONVERSATION_NOT_FOUND. */
