@@ -5,16 +5,34 @@ import type { Entry } from "../gen/lucky/message/v1/entry_pb.js";
 import type { Receipt } from "../gen/lucky/message/v1/message_pb.js";
 import type { Typing } from "../gen/lucky/presence/v1/presence_pb.js";
 import type { ClientTooOld, SessionState } from "./connection/reconnecting-session.ts";
+import type { Jump } from "./logs/conversation-logs-options.ts";
+import type { Change } from "./messages/change.ts";
 import type { Settled } from "./sending/send-queue.ts";
 
 /** The events of a client, by name, with their values. */
 export interface ClientEvents {
   /**
-   * The next entry of a conversation: in order, once, without a gap. Includes the sends of the
+   * The next message or tip of a conversation: in order, once, without a gap. Includes the sends of the
    * user's other devices, but not the sends of this client: their promises resolve with the
-   * sequence.
+   * sequence. A message that was changed since has its content and `state` of now.
    */
   message: Entry;
+  /**
+   * The next change of earlier messages, in the same order: also those that this client made. `applyChange`
+   * and `ConversationMessages` apply it.
+   */
+  change: Change;
+  /**
+   * With `catchUp: "jump"`: a conversation was far behind, and its entries after `after` up to `to` were
+   * skipped. `messagesBefore` reads them. Older messages that were changed meanwhile follow as
+   * `messageChanged`.
+   */
+  jumped: Jump;
+  /**
+   * A message that was emitted or returned earlier was changed by entries that this client skipped: the
+   * message as it is now. `newerOf` decides whether it replaces the held one.
+   */
+  messageChanged: Entry;
   receipt: Receipt;
   /** Expires after 6 seconds. */
   typing: Typing;

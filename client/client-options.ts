@@ -2,7 +2,6 @@ import type { Feature } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Clock } from "./clock.ts";
 import type { DeviceOptions } from "./login/device.ts";
 import type { ClientStore } from "./store.ts";
-import type { TraceOptions } from "./trace-options.ts";
 
 /** Address of the server, the device that logs in, and the dependencies of a client. */
 export interface ClientOptions {
@@ -25,12 +24,13 @@ export interface ClientOptions {
    * user's other devices have received, "all" at the first entry that the user may see.
    */
   readonly history?: "none" | "all";
+  /**
+   * How a conversation catches up: "log" (the default) by all entries that were missed, "jump" by skipping
+   * them when they are more than `jumpEntries`. See the event `jumped`.
+   */
+  readonly catchUp?: "log" | "jump";
+  /** 1,000 when absent. */
+  readonly jumpEntries?: number;
   readonly clock?: Clock;
   readonly webSocket?: typeof WebSocket;
-}
-
-/** A retry has the same trace. A send of an earlier run, from the store, has none. */
-export interface SendOptions extends TraceOptions {
-  /** Replaces the id that the client would generate; a retry uses the same id again. */
-  readonly clientMessageId?: string;
 }

@@ -120,7 +120,9 @@ test("a send that a crash left in the store is retried by the next run", {
 }, async () => {
   const store = new MemoryStore();
   const ben = await register("ben");
-  const request = sendRequest({ userId: ben.client.userId }, "late", "left-behind");
+  const request = sendRequest({ userId: ben.client.userId }, "late", {
+    clientMessageId: "left-behind",
+  });
   store.putSend({
     clientMessageId: "left-behind",
     target: `u:${ben.client.userId}`,

@@ -10,7 +10,7 @@ import type { Welcome } from "../gen/lucky/frame/v1/frame_pb.js";
 import type { Accepted } from "../gen/lucky/message/v1/message_pb.js";
 import type { User } from "../gen/lucky/user/v1/user_pb.js";
 import type { ClientEvents } from "./client-events.ts";
-import type { ClientOptions, SendOptions } from "./client-options.ts";
+import type { ClientOptions } from "./client-options.ts";
 import { systemClock } from "./clock.ts";
 import { resolveSocketUrl } from "./connection/endpoint.ts";
 import type { SessionState } from "./connection/reconnecting-session.ts";
@@ -18,11 +18,18 @@ import { reasonOf } from "./error.ts";
 import { Emitter } from "./events.ts";
 import { Credentials } from "./login/credentials.ts";
 import { OwnLogins } from "./login/own-logins.ts";
+import type { MessagePage } from "./messages/conversation-messages.ts";
 import { Messenger } from "./messenger.ts";
 import { anonymousAuth, createRpc, type Rpc } from "./rpc/rpc.ts";
 import { TokenKeeper } from "./rpc/tokens.ts";
 import { ClientMessageIds } from "./sending/client-message-ids.ts";
-import { type SendContent, sendRequest, type Target } from "./sending/send-request.ts";
+import {
+  type SendContent,
+  type SendOptions,
+  sendRequest,
+  type Target,
+} from "./sending/send-request.ts";
+import type { MessageRange } from "./store.ts";
 import type { TraceOptions } from "./trace-options.ts";
 
 /**
@@ -47,6 +54,8 @@ export class LuckyClient extends Emitter<ClientEvents> {
   readonly devices: Rpc["devices"];
   readonly messages: Rpc["messages"];
   readonly conversations: Rpc["conversations"];
+  readonly changes: Rpc["changes"];
+  readonly history: Rpc["history"];
   readonly groups: Rpc["groups"];
   readonly presence: Rpc["presence"];
   readonly auth: Rpc["auth"];
@@ -80,6 +89,8 @@ export class LuckyClient extends Emitter<ClientEvents> {
     this.devices = this.#rpc.devices;
     this.messages = this.#rpc.messages;
     this.conversations = this.#rpc.conversations;
+    this.changes = this.#rpc.changes;
+    this.history = this.#rpc.history;
     this.groups = this.#rpc.groups;
     this.presence = this.#rpc.presence;
     this.auth = this.#rpc.auth;
@@ -202,6 +213,23 @@ export class LuckyClient extends Emitter<ClientEvents> {
   }
 
   /**
+   * Reads the messages before a sequence, the newest ones when it is absent: at most `size` (1 to 100), and
+   * fewer where the log has many changes; the next older ones are before the page's `low`, down to 1. Emits
+   * nothing. When messages of the page change during the call, `messageChanged` follows. Throws a LuckyError.
+   */
+  messagesBefore(conversationId: string, before?: bigint, size?: number): Promise<MessagePage> {
+    return this.#messenger.history.before(conversationId, before, size);
+  }
+
+  /**
+   * The ranges of messages that were emitted, or returned by `messagesBefore`, without a gap, and the change
+   * up to which they are exact.
+   */
+  ranges(conversationId: string): readonly MessageRange[] {
+    return this.#messenger.ranges(conversationId);
+  }
+
+  /**
    * Resolves the URL of the WebSocket; falls back to /ws on the configured address when the call
    * fails. Throws when the login is over.
    */
@@ -218,8 +246,9 @@ export class LuckyClient extends Emitter<ClientEvents> {
     return this.#messenger.call(method, request, options);
   }
 
-  #requestOf(target: Target, content: SendContent, { clientMessageId }: SendOptions) {
-    return sendRequest(target, content, clientMessageId ?? this.#clientMessageIds.next());
+  #requestOf(target: Target, content: SendContent, options: SendOptions) {
+    const clientMessageId = options.clientMessageId ?? this.#clientMessageIds.next();
+    return sendRequest(target, content, { ...options, clientMessageId });
   }
 
   /** Closes the session too when the login is over. */

@@ -39,3 +39,22 @@ test("a client that knows the kinds 1 to 5 shows a location by its fallback text
   assert.deepEqual(displayOf(hidden, [1, 2, 3, 4, 5]), { kind: "nothing" });
   assert.deepEqual(displayOf(hidden), { kind: "content" });
 });
+
+test("a recalled message is shown as such, one that was deleted for the user and a change are not", () => {
+  const recalled = { userId: "7", atMs: 5n, reason: "" };
+  const display = displayOf(create(EntrySchema, { state: { changedSequence: 9n, recalled } }));
+  assert.ok(display.kind === "recalled");
+  assert.equal(display.recalled.userId, "7");
+  const content = { kind: { case: "text", value: { text: "hi" } } } as const;
+  const pin = { kind: { case: "pin", value: { targetSequence: 1n } } } as const;
+  for (const entry of [
+    create(EntrySchema, { state: { recalled, deletedForMe: true } }),
+    create(EntrySchema, { content, state: { deletedForMe: true } }),
+    create(EntrySchema, { content: pin, notShown: true }),
+    create(EntrySchema, { clientMessageId: "blanked" }),
+  ])
+    assert.deepEqual(displayOf(entry), { kind: "nothing" });
+  assert.deepEqual(displayOf(create(EntrySchema, { content, state: { editedAtMs: 1n } })), {
+    kind: "content",
+  });
+});

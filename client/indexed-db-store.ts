@@ -1,9 +1,12 @@
-import type { ClientStore, LogPosition, Stored, StoredSend } from "./store.ts";
+import type { ClientStore, LogPosition, Stored, StoredRanges, StoredSend } from "./store.ts";
 
-const VERSION = 1;
+/** Version 1 had no ranges. */
+const VERSION = 2;
 const STATE = "state";
 const POSITIONS = "positions";
+const RANGES = "ranges";
 const SENDS = "sends";
+const OBJECT_STORES = [STATE, POSITIONS, RANGES, SENDS];
 const SYNC = "sync";
 
 /**
@@ -31,20 +34,20 @@ export class IndexedDbStore implements ClientStore {
 
   async load(): Promise<Stored> {
     await this.flush();
-    const transaction = (await this.#database).transaction([STATE, POSITIONS, SENDS]);
-    const positions = transaction.objectStore(POSITIONS);
-    const [sync, ids, values, sends] = await Promise.all([
+    const transaction = (await this.#database).transaction(OBJECT_STORES);
+    const [sync, positions, ranges, sends] = await Promise.all([
       resultOf<Pick<Stored, "cursor" | "synced"> | undefined>(
         transaction.objectStore(STATE).get(SYNC),
       ),
-      resultOf<IDBValidKey[]>(positions.getAllKeys()),
-      resultOf<LogPosition[]>(positions.getAll()),
+      byId<LogPosition>(transaction.objectStore(POSITIONS)),
+      byId<StoredRanges>(transaction.objectStore(RANGES)),
       resultOf<StoredSend[]>(transaction.objectStore(SENDS).getAll()),
     ]);
     return {
       cursor: sync?.cursor ?? "",
       synced: sync?.synced ?? false,
-      positions: new Map(ids.map((id, at) => [String(id), values[at]!])),
+      positions,
+      ranges,
       sends,
     };
   }
@@ -56,6 +59,12 @@ export class IndexedDbStore implements ClientStore {
   savePosition(conversationId: string, { sequence, epoch }: LogPosition): void {
     this.#write((transaction) =>
       transaction.objectStore(POSITIONS).put({ sequence, epoch }, conversationId),
+    );
+  }
+
+  saveRanges(conversationId: string, { at, ranges }: StoredRanges): void {
+    this.#write((transaction) =>
+      transaction.objectStore(RANGES).put({ at, ranges: [...ranges] }, conversationId),
     );
   }
 
@@ -94,7 +103,9 @@ export class IndexedDbStore implements ClientStore {
   async #open(name: string): Promise<IDBDatabase> {
     const request = indexedDB.open(name, VERSION);
     request.onupgradeneeded = () => {
-      for (const store of [STATE, POSITIONS, SENDS]) request.result.createObjectStore(store);
+      const { objectStoreNames } = request.result;
+      for (const name of OBJECT_STORES)
+        if (!objectStoreNames.contains(name)) request.result.createObjectStore(name);
     };
     const database = await resultOf(request);
     // A later version of the client, in another tab, needs the database.
@@ -123,7 +134,7 @@ export class IndexedDbStore implements ClientStore {
     });
     const writes = this.#writes;
     this.#writes = [];
-    const transaction = database.transaction([STATE, POSITIONS, SENDS], "readwrite");
+    const transaction = database.transaction(OBJECT_STORES, "readwrite");
     for (const write of writes) write(transaction);
     await new Promise<void>((resolve, reject) => {
       transaction.oncomplete = () => resolve();
@@ -134,6 +145,15 @@ export class IndexedDbStore implements ClientStore {
 
 function idOf(clientMessageId: string, target: string): string {
   return `${target} ${clientMessageId}`;
+}
+
+/** The values of a store of conversations, by conversation id. */
+async function byId<T>(store: IDBObjectStore): Promise<Map<string, T>> {
+  const [ids, values] = await Promise.all([
+    resultOf<IDBValidKey[]>(store.getAllKeys()),
+    resultOf<T[]>(store.getAll()),
+  ]);
+  return new Map(ids.map((id, at) => [String(id), values[at]!]));
 }
 
 function resultOf<T>(request: IDBRequest<T>): Promise<T> {

@@ -18,13 +18,19 @@ import { ReconnectingSession, type SessionState } from "./connection/reconnectin
 import type { Emitter } from "./events.ts";
 import { ConversationLogs } from "./logs/conversation-logs.ts";
 import { Cursors } from "./logs/cursors.ts";
+import { changeOf, isLine } from "./messages/change.ts";
+import { MessageHistory } from "./messages/message-history.ts";
+import { MessageRanges } from "./messages/message-ranges.ts";
 import { rateLimitOf } from "./rate-limit.ts";
 import type { Rpc } from "./rpc/rpc.ts";
 import type { TokenKeeper } from "./rpc/tokens.ts";
 import { RpcSender } from "./sending/rpc-sender.ts";
 import { SendQueue } from "./sending/send-queue.ts";
-import { type ClientStore, MemoryStore } from "./store.ts";
+import { type ClientStore, MemoryStore, type MessageRange } from "./store.ts";
 import type { TraceOptions } from "./trace-options.ts";
+
+/** Default of the option `jumpEntries`. */
+const JUMP_ENTRIES = 1_000;
 
 export interface MessengerOptions {
   readonly clock: Clock;
@@ -42,6 +48,9 @@ export class Messenger {
   readonly #store: ClientStore;
   readonly #session: ReconnectingSession;
   readonly #logs: ConversationLogs;
+  readonly #ranges: MessageRanges;
+  /** Messages of the past. */
+  readonly history: MessageHistory;
   readonly #sendQueue: SendQueue;
   readonly #cursors: Cursors;
   readonly #calls: Calls;
@@ -98,6 +107,15 @@ export class Messenger {
       messages: rpc.messages,
       accepted: (entry) => this.#accepted(entry),
     });
+    this.#ranges = new MessageRanges(this.#store);
+    this.history = new MessageHistory({
+      clock,
+      history: rpc.history,
+      ranges: this.#ranges,
+      position: (conversationId) => this.#logs.last(conversationId),
+      isOfLog: (...answer) => this.#logs.isOfLog(...answer),
+      changed: (message) => events.emit("messageChanged", message),
+    });
     this.#logs = new ConversationLogs({
       clock,
       messages: {
@@ -107,8 +125,12 @@ export class Messenger {
       },
       store: this.#store,
       history: client.history ?? "none",
+      jumpEntries: client.catchUp === "jump" ? (client.jumpEntries ?? JUMP_ENTRIES) : undefined,
+      ranges: this.#ranges,
       isOwn: (entry) => this.#isOwn(entry),
-      message: (entry) => events.emit("message", entry),
+      message: (entry) => this.#entry(entry),
+      jumped: (jump) => events.emit("jumped", jump),
+      makeExact: () => this.history.makeAllExact(),
       conversation: (conversation) => events.emit("conversation", conversation),
       reset: (conversationId) => {
         this.#cursors.forget(conversationId);
@@ -190,6 +212,11 @@ export class Messenger {
     return this.#logs.last(conversationId);
   }
 
+  /** The ranges of messages that the application got without a gap. */
+  ranges(conversationId: string): readonly MessageRange[] {
+    return this.#ranges.of(conversationId);
+  }
+
   /** Continues the open session with a fresh access token. */
   renew(accessToken: string): void {
     this.#session.renew(accessToken);
@@ -205,7 +232,10 @@ export class Messenger {
 
   async #restore(): Promise<void> {
     const stored = await this.#store.load();
-    if (!this.#hasLogs) this.#logs.restore(stored);
+    if (!this.#hasLogs) {
+      this.#ranges.restore(stored);
+      this.#logs.restore(stored);
+    }
     this.#hasLogs = true;
     this.#sendQueue.restore(stored.sends);
   }
@@ -213,6 +243,7 @@ export class Messenger {
   #enterState(state: SessionState): void {
     if (state.kind === "closed") {
       this.#logs.stop();
+      this.history.stop();
       const keep = this.#options.client.store !== undefined;
       this.#sendQueue.close(closedError(state.reason), { keep });
       if (keep) this.#restored = undefined;
@@ -265,6 +296,14 @@ export class Messenger {
         events.emit("kicked", frame.value);
         break;
     }
+  }
+
+  /** The next entry of a log. Those of unknown kinds that are no lines are for later versions. */
+  #entry(entry: Entry): void {
+    const { events } = this.#options;
+    const change = changeOf(entry);
+    if (change) events.emit("change", change);
+    else if (isLine(entry)) events.emit("message", entry);
   }
 
   #isOwn(entry: Entry): boolean {

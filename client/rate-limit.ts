@@ -5,20 +5,22 @@ import type { Clock } from "./clock.ts";
 const BYTES_PER_WEIGHT = 16_384;
 const FIELDS_PER_WEIGHT = 40;
 
-/** Most fields of a cursor, of a part of composite content, and of a send around its parts. */
+/** Most fields of a cursor, of a part of composite content, and of a send around its parts and details. */
 const FIELDS_PER_CURSOR = 5;
 const FIELDS_PER_PART = 15;
-const FIELDS_AROUND_PARTS = 10;
+const FIELDS_AROUND_PARTS = 15;
 
 /** Weight of a frame: the number of frames that it counts as in the server's rate limit, at most. */
 export function frameWeight(frame: {
   readonly bytes?: number;
   readonly cursors?: number;
   readonly parts?: number;
+  /** Fields of the mentions and the extra of a send. */
+  readonly details?: number;
 }): number {
-  const { bytes = 0, cursors = 0, parts = 0 } = frame;
-  const ofParts = parts === 0 ? 0 : parts * FIELDS_PER_PART + FIELDS_AROUND_PARTS;
-  const fields = cursors * FIELDS_PER_CURSOR + ofParts;
+  const { bytes = 0, cursors = 0, parts = 0, details = 0 } = frame;
+  const ofSend = parts * FIELDS_PER_PART + details;
+  const fields = cursors * FIELDS_PER_CURSOR + (ofSend === 0 ? 0 : ofSend + FIELDS_AROUND_PARTS);
   return 1 + Math.floor(bytes / BYTES_PER_WEIGHT) + Math.floor(fields / FIELDS_PER_WEIGHT);
 }
 

@@ -12,7 +12,8 @@ const send = (clientMessageId: string, target = "c:7") => ({
 export function storeSuite(kind: string, reopen: (name: string) => Promise<ClientStore>): void {
   test(`${kind}: an empty store has no state`, async () => {
     const stored = await (await reopen("empty")).load();
-    assert.deepEqual(stored, { cursor: "", synced: false, positions: new Map(), sends: [] });
+    const nothing = { positions: new Map(), ranges: new Map(), sends: [] };
+    assert.deepEqual(stored, { cursor: "", synced: false, ...nothing });
   });
 
   test(`${kind}: the state survives a restart`, async () => {
@@ -27,6 +28,21 @@ export function storeSuite(kind: string, reopen: (name: string) => Promise<Clien
     assert.equal(positions.size, 2);
     assert.deepEqual(positions.get("11"), { sequence: 2n, epoch: 9_007_199_254_740_993n });
     assert.deepEqual(positions.get("9007199254740993"), { sequence: 1n, epoch: 1n });
+  });
+
+  test(`${kind}: the ranges of a conversation survive a restart, and the last ones count`, async () => {
+    const store = await reopen("ranges");
+    const range = { low: 1n, high: 9_007_199_254_740_991n, exactTo: 9_007_199_254_740_991n };
+    const older = { low: 3n, high: 4n, exactTo: 6n };
+    store.saveRanges("11", { at: 4n, ranges: [range] });
+    store.saveRanges("12", { at: 7n, ranges: [older, { low: 6n, high: 7n, exactTo: 7n }] });
+    store.saveRanges("11", { at: 5n, ranges: [] });
+    store.saveRanges("13", { at: 9_007_199_254_740_991n, ranges: [range] });
+    const { ranges } = await (await reopen("ranges")).load();
+    assert.equal(ranges.size, 3);
+    assert.deepEqual(ranges.get("11"), { at: 5n, ranges: [] });
+    assert.deepEqual(ranges.get("12")?.ranges[0], older);
+    assert.deepEqual(ranges.get("13"), { at: range.high, ranges: [range] });
   });
 
   test(`${kind}: sends keep the order of their calls, over restarts`, async () => {

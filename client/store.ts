@@ -15,6 +15,26 @@ export interface LogPosition {
   readonly epoch: bigint;
 }
 
+/** Messages of a conversation that a device has without a gap, as they were after a sequence. */
+export interface MessageRange {
+  /** First sequence. */
+  readonly low: bigint;
+  /** Last sequence. */
+  readonly high: bigint;
+  /** The device has all changes of these messages up to this sequence. */
+  readonly exactTo: bigint;
+}
+
+/**
+ * The ranges of a conversation when the log was at the position `at`. A range that ended there, or was exact
+ * to there, moves on with the position: it is not stored again for each entry.
+ */
+export interface StoredRanges {
+  readonly at: bigint;
+  /** In ascending order, without overlaps, at most 100. */
+  readonly ranges: readonly MessageRange[];
+}
+
 /** The stored state of one user's conversations on a device. */
 export interface Stored {
   /** Cursor of the last completed page of Sync; empty before the first. */
@@ -23,6 +43,8 @@ export interface Stored {
   readonly synced: boolean;
   /** By conversation id. */
   readonly positions: ReadonlyMap<string, LogPosition>;
+  /** By conversation id. */
+  readonly ranges: ReadonlyMap<string, StoredRanges>;
   /** Sends without a result, in the order of their calls. */
   readonly sends: readonly StoredSend[];
 }
@@ -36,6 +58,7 @@ export interface ClientStore {
   load(): Promise<Stored>;
   saveCursor(cursor: string, synced: boolean): void;
   savePosition(conversationId: string, position: LogPosition): void;
+  saveRanges(conversationId: string, ranges: StoredRanges): void;
   putSend(send: StoredSend): void;
   removeSend(clientMessageId: string, target: string): void;
 }
@@ -45,6 +68,7 @@ export class MemoryStore implements ClientStore {
   #cursor = "";
   #synced = false;
   readonly #positions = new Map<string, LogPosition>();
+  readonly #ranges = new Map<string, StoredRanges>();
   readonly #sends = new Map<string, StoredSend>();
 
   async load(): Promise<Stored> {
@@ -52,6 +76,7 @@ export class MemoryStore implements ClientStore {
       cursor: this.#cursor,
       synced: this.#synced,
       positions: new Map(this.#positions),
+      ranges: new Map(this.#ranges),
       sends: [...this.#sends.values()],
     };
   }
@@ -63,6 +88,10 @@ export class MemoryStore implements ClientStore {
 
   savePosition(conversationId: string, position: LogPosition): void {
     this.#positions.set(conversationId, position);
+  }
+
+  saveRanges(conversationId: string, ranges: StoredRanges): void {
+    this.#ranges.set(conversationId, ranges);
   }
 
   putSend(send: StoredSend): void {

@@ -84,7 +84,17 @@ export class ConversationLog {
   /** Begins the log after `last`. Returns the buffered entries that are now in order. */
   begin(last: bigint): Released[] {
     if (this.#last !== undefined) return [];
-    return this.#jump(last);
+    return this.jump(last);
+  }
+
+  /** Continues after `last`. Returns the buffered entries that are now in order. */
+  jump(last: bigint): Released[] {
+    this.#last = last;
+    this.raiseKnown(last);
+    for (const sequence of this.#buffer.keys()) {
+      if (sequence <= last) this.#buffer.delete(sequence);
+    }
+    return this.#release();
   }
 
   /** Takes one entry; returns the entries that are now in order, oldest first. */
@@ -109,7 +119,7 @@ export class ConversationLog {
   offerPage(entries: readonly Entry[], own: (entry: Entry) => boolean): Released[] {
     const first = entries[0];
     if (!first || this.#last === undefined) return [];
-    const released = first.sequence > this.#last + 1n ? this.#jump(first.sequence - 1n) : [];
+    const released = first.sequence > this.#last + 1n ? this.jump(first.sequence - 1n) : [];
     for (const entry of entries) released.push(...this.offer(entry, own(entry)));
     return released;
   }
@@ -118,15 +128,6 @@ export class ConversationLog {
   end(): void {
     this.#buffer.clear();
     this.#known = this.#last ?? 0n;
-  }
-
-  #jump(last: bigint): Released[] {
-    this.#last = last;
-    this.raiseKnown(last);
-    for (const sequence of this.#buffer.keys()) {
-      if (sequence <= last) this.#buffer.delete(sequence);
-    }
-    return this.#release();
   }
 
   #release(): Released[] {

@@ -1,12 +1,14 @@
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import type { Conversation } from "../../gen/lucky/message/v1/conversation_pb.js";
 import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
-import { Backoff } from "../backoff.ts";
-import type { Clock, Timer } from "../clock.ts";
+import type { Timer } from "../clock.ts";
 import { LuckyError } from "../error.ts";
-import type { ClientStore, Stored } from "../store.ts";
+import { forEachConcurrently } from "../for-each-concurrently.ts";
+import type { Stored } from "../store.ts";
 import { ConversationLog, type Released } from "./conversation-log.ts";
-import { LogReader, type LogService } from "./log-reader.ts";
+import type { ConversationLogsOptions } from "./conversation-logs-options.ts";
+import { LogReader } from "./log-reader.ts";
+import { Resync } from "./resync.ts";
 
 /**
  * Delay before a gap is fetched, ms: entries overtake each other slightly, so it may close by
@@ -15,43 +17,12 @@ import { LogReader, type LogService } from "./log-reader.ts";
 const GAP_FETCH_DELAY_MS = 200;
 /** At most this many conversations catch up concurrently. */
 const CATCH_UP_CONCURRENCY = 4;
-/** Largest random part of the delay before an incomplete sync is repeated, ms. */
-const LONGEST_RESYNC_MS = 60_000;
 
 /**
  * At most this many unknown conversations are looked up at the same time; beyond it one sync fetches
  * all of them.
  */
 const MAX_LOOK_UPS = 4;
-
-export interface ConversationLogsOptions {
-  readonly clock: Clock;
-  readonly messages: LogService;
-  readonly store: ClientStore;
-  /**
-   * Start position of a device without a store: after the entries that the user's other devices
-   * received, or at the first entry.
-   */
-  readonly history: "none" | "all";
-  /** Whether the entry is a send of this client that has no result yet. */
-  readonly isOwn: (entry: Entry) => boolean;
-  /**
-   * Called with the next entry of a conversation, in order, once. Not called for this client's
-   * sends.
-   */
-  readonly message: (entry: Entry) => void;
-  /** Called with a conversation that is new or changed. */
-  readonly conversation: (conversation: Conversation) => void;
-  /**
-   * Called when the log of a conversation has another epoch: its entries so far are void, and `message`
-   * is called with those of the new log from the first one on.
-   */
-  readonly reset: (conversationId: string) => void;
-  /** Called after entries arrived: the device has all entries up to `last`. */
-  readonly arrived: (conversationId: string, last: bigint) => void;
-  /** Random numbers from 0 to below 1, for the back-off of incomplete syncs. */
-  readonly random?: () => number;
-}
 
 /** The logs of all the user's conversations: orders arriving entries and fetches missing ones. */
 export class ConversationLogs {
@@ -66,15 +37,13 @@ export class ConversationLogs {
   #synced = false;
   #syncRequested = false;
   #syncing: Promise<void> | undefined;
-  /** Timer of the next sync, for conversations that the server could not read. */
-  #resync: Timer | undefined;
-  /** Back-off of that sync; absent after a complete one. */
-  #resyncBackoff: Backoff | undefined;
+  readonly #resync: Resync;
   #stop = new AbortController();
 
   constructor(options: ConversationLogsOptions) {
     this.#options = options;
     this.#reader = new LogReader(options);
+    this.#resync = new Resync(options, () => this.#syncInBackground());
   }
 
   /** Restores the state from the store. */
@@ -120,6 +89,18 @@ export class ConversationLogs {
   }
 
   /**
+   * Takes the epoch and the last sequence that another answer names. Returns false when the log had another
+   * epoch: it was discarded, and is fetched.
+   */
+  isOfLog(conversationId: string, epoch: bigint, lastSequence: bigint): boolean {
+    const log = this.#logs.get(conversationId);
+    if (!log || !this.#enterEpoch(conversationId, log, epoch)) return true;
+    log.raiseKnown(lastSequence);
+    if (log.behind) this.#repairInBackground(conversationId);
+    return false;
+  }
+
+  /**
    * Catches up with all changes. Concurrent calls share one run, which resolves when all of them
    * are served. Rejects when the client stops or the login is over.
    */
@@ -142,7 +123,7 @@ export class ConversationLogs {
     this.#syncing = undefined;
     this.#repairs.clear();
     this.#lookUps.clear();
-    this.#resync?.stop();
+    this.#resync.stop();
     for (const timer of this.#gaps.values()) timer.stop();
     this.#gaps.clear();
   }
@@ -167,29 +148,12 @@ export class ConversationLogs {
       this.#synced ||= !more && retryAfterMs === 0;
       this.#options.store.saveCursor(this.#cursor, this.#synced);
     }
-    this.#scheduleResync(retryAfterMs);
-    if (!this.#synced) return;
+    this.#resync.schedule(retryAfterMs);
     // Conversations created during the first sync are new: they start at their first entry.
-    for (const [id, log] of this.#logs) {
+    for (const [id, log] of this.#synced ? this.#logs : []) {
       if (log.last === undefined) this.#begin(id, log, 0n);
     }
-  }
-
-  /**
-   * Schedules the next sync when the server could not read some conversations. A random, growing delay
-   * is added to the server's `retryAfterMs`: all devices of a database that is away repeat their syncs.
-   */
-  #scheduleResync(retryAfterMs: number): void {
-    this.#resync?.stop();
-    if (retryAfterMs === 0) {
-      this.#resyncBackoff = undefined;
-      return;
-    }
-    const { clock, random } = this.#options;
-    const longestMs = LONGEST_RESYNC_MS;
-    this.#resyncBackoff ??= new Backoff({ firstMs: retryAfterMs, longestMs, random });
-    const delayMs = retryAfterMs + this.#resyncBackoff.next();
-    this.#resync = clock.after(delayMs, () => this.#syncInBackground());
+    await this.#options.makeExact();
   }
 
   async #catchUp(conversation: Conversation, signal: AbortSignal): Promise<void> {
@@ -199,6 +163,7 @@ export class ConversationLogs {
     this.#options.conversation(conversation);
     log.raiseKnown(conversation.lastSequence);
     if (log.last === undefined) this.#begin(id, log, this.#startOf(conversation, log));
+    this.#jumpIfFar(id, log, conversation.lastSequence);
     const { lastEntry } = conversation;
     if (lastEntry) this.#offer(lastEntry, this.#options.isOwn(lastEntry));
     if (log.behind) await this.#repair(id, signal);
@@ -228,7 +193,7 @@ export class ConversationLogs {
   #offer(entry: Entry, own: boolean): void {
     const id = entry.conversationId;
     const log = this.#log(id);
-    this.#release(id, log, log.offer(entry, own));
+    this.#release(id, log, log.last, log.offer(entry, own));
     this.#beginIfNew(id, log);
     this.#watchGap(id, log);
   }
@@ -266,16 +231,40 @@ export class ConversationLogs {
   }
 
   #begin(id: string, log: ConversationLog, last: bigint): void {
-    this.#release(id, log, log.begin(last));
+    this.#release(id, log, last, log.begin(last));
     this.#save(id, log);
     this.#reportArrived(id);
     this.#watchGap(id, log);
   }
 
-  #release(id: string, log: ConversationLog, released: readonly Released[]): void {
+  /** Passes on entries that are in order. `before`: the position before them. */
+  #release(
+    id: string,
+    log: ConversationLog,
+    before: bigint | undefined,
+    released: readonly Released[],
+  ): void {
     if (released.length === 0) return;
     for (const { entry, own } of released) if (!own) this.#options.message(entry);
+    this.#options.ranges.moved(id, before!, log.last!);
     this.#save(id, log);
+  }
+
+  /**
+   * Skips entries when there are more than the application wants: continues after `to`, the last sequence that
+   * the server named.
+   */
+  #jumpIfFar(id: string, log: ConversationLog, to: bigint): void {
+    const { jumpEntries = Number.POSITIVE_INFINITY, jumped, ranges, makeExact } = this.#options;
+    const after = log.last!;
+    if (Number(to - after) <= jumpEntries) return;
+    const released = log.jump(to);
+    jumped({ conversationId: id, after, to });
+    ranges.jumped(id, to);
+    this.#release(id, log, to, released);
+    this.#save(id, log);
+    // A sync makes the ranges of all conversations exact at its end.
+    if (!this.#syncing) makeExact().catch(() => {});
   }
 
   #save(id: string, { last, epoch }: ConversationLog): void {
@@ -285,6 +274,7 @@ export class ConversationLogs {
   /** Takes the epoch that the server names. Returns whether the log was reset. */
   #enterEpoch(id: string, log: ConversationLog, epoch: bigint): boolean {
     const entered = log.enterEpoch(epoch);
+    if (entered === "reset") this.#options.ranges.reset(id);
     if (entered !== "same") this.#save(id, log);
     if (entered === "reset") this.#options.reset(id);
     return entered === "reset";
@@ -327,23 +317,12 @@ export class ConversationLogs {
         log.raiseKnown(page.lastSequence);
         continue;
       }
-      this.#release(id, log, log.offerPage(page.entries, this.#options.isOwn));
+      this.#jumpIfFar(id, log, page.lastSequence);
+      this.#release(id, log, log.last, log.offerPage(page.entries, this.#options.isOwn));
       log.raiseKnown(page.lastSequence);
       // Guards against a race: newer entries may have become known during the call.
       if (page.entries.length === 0 && log.known === heard) log.end();
       this.#reportArrived(id);
     }
   }
-}
-
-async function forEachConcurrently<T>(
-  items: readonly T[],
-  concurrency: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const remaining = items.values();
-  const worker = async () => {
-    for (const item of remaining) await work(item);
-  };
-  await Promise.all(Array.from({ length: concurrency }, worker));
 }

@@ -8,8 +8,10 @@ import {
   type SyncRequest,
 } from "../../gen/lucky/message/v1/message_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
+import { MessageRanges } from "../messages/message-ranges.ts";
 import { MemoryStore } from "../store.ts";
-import { ConversationLogs, type ConversationLogsOptions } from "./conversation-logs.ts";
+import { ConversationLogs } from "./conversation-logs.ts";
+import type { ConversationLogsOptions } from "./conversation-logs-options.ts";
 
 export const entry = (conversationId: string, sequence: number): Entry =>
   create(EntrySchema, { conversationId, sequence: BigInt(sequence), senderId: "2" });
@@ -93,6 +95,7 @@ export function setUp(
       ...createClient(ConversationService, transport),
     },
     store,
+    ranges: new MessageRanges(store),
     history: "none",
     isOwn: () => false,
     message: (one) => {
@@ -105,6 +108,8 @@ export function setUp(
     },
     reset: (id) => seen.push(`${id} reset`),
     arrived: (id, last) => arrived.set(id, last),
+    jumped: ({ conversationId, after, to }) => seen.push(`${conversationId} ${after}..${to}`),
+    makeExact: () => Promise.resolve(),
     ...options,
   });
   const until = async (count: number, list = seen) => {

@@ -5,7 +5,9 @@ import { DeviceService } from "../../gen/lucky/auth/v1/device_pb.js";
 import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
 import { EndpointService } from "../../gen/lucky/frame/v1/frame_pb.js";
 import { GroupService } from "../../gen/lucky/group/v1/group_pb.js";
+import { ChangeService } from "../../gen/lucky/message/v1/change_pb.js";
 import { ConversationService } from "../../gen/lucky/message/v1/conversation_pb.js";
+import { HistoryService } from "../../gen/lucky/message/v1/history_pb.js";
 import { MessageService } from "../../gen/lucky/message/v1/message_pb.js";
 import { PresenceService } from "../../gen/lucky/presence/v1/presence_pb.js";
 import { UserService } from "../../gen/lucky/user/v1/user_pb.js";
@@ -27,6 +29,8 @@ export interface Rpc {
   readonly devices: Client<typeof DeviceService>;
   readonly messages: Client<typeof MessageService>;
   readonly conversations: Client<typeof ConversationService>;
+  readonly changes: Client<typeof ChangeService>;
+  readonly history: Client<typeof HistoryService>;
   readonly groups: Client<typeof GroupService>;
   readonly presence: Client<typeof PresenceService>;
   readonly endpoints: Client<typeof EndpointService>;
@@ -44,6 +48,8 @@ export function createRpc(url: string, tokens: TokenKeeper): Rpc {
     devices: createClient(DeviceService, own),
     messages: createClient(MessageService, own),
     conversations: createClient(ConversationService, own),
+    changes: createClient(ChangeService, own),
+    history: createClient(HistoryService, own),
     groups: createClient(GroupService, own),
     presence: createClient(PresenceService, own),
     endpoints: createClient(EndpointService, own),

@@ -45,7 +45,7 @@ function setUp() {
     timeouts: () => timeouts,
     keys: () => sends().map((send) => send.clientMessageId),
     send: (key: string, conversationId = "7") =>
-      queue.send(sendRequest({ conversationId }, `text of ${key}`, key)),
+      queue.send(sendRequest({ conversationId }, `text of ${key}`, { clientMessageId: key })),
   };
 }
 
@@ -100,8 +100,10 @@ test("a send and its retry carry the application's trace, and the next send does
   const { queue, frames } = setUp();
   const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
   const sends = [
-    queue.send(sendRequest({ conversationId: "7" }, "traced", "a"), { traceparent }),
-    queue.send(sendRequest({ conversationId: "7" }, "not traced", "b")),
+    queue.send(sendRequest({ conversationId: "7" }, "traced", { clientMessageId: "a" }), {
+      traceparent,
+    }),
+    queue.send(sendRequest({ conversationId: "7" }, "not traced", { clientMessageId: "b" })),
   ];
   for (let session = 0; session < 2; session++) {
     queue.open(welcome(), undefined);
@@ -188,7 +190,9 @@ test("a send fails after ten attempts, its outcome unknown", async () => {
 test("a message larger than a frame is refused by the client, and closes no session", async () => {
   const { queue, frames } = setUp();
   queue.open(welcome(), undefined);
-  const result = queue.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
+  const result = queue.send(
+    sendRequest({ userId: "1" }, "x".repeat(2_000), { clientMessageId: "a" }),
+  );
   await assert.rejects(result, (error: LuckyError) => {
     return error.reason === ErrorReason.INVALID_ARGUMENT;
   });
@@ -198,7 +202,9 @@ test("a message larger than a frame is refused by the client, and closes no sess
 test("a content above the server's limit is refused by the client", async () => {
   const { queue, frames } = setUp();
   queue.open(welcome({ maxClientFrameBytes: 10_000, maxContentBytes: 1_000 }), undefined);
-  const result = queue.send(sendRequest({ userId: "1" }, "x".repeat(2_000), "a"));
+  const result = queue.send(
+    sendRequest({ userId: "1" }, "x".repeat(2_000), { clientMessageId: "a" }),
+  );
   await assert.rejects(result, (error: LuckyError) => {
     return error.reason === ErrorReason.INVALID_ARGUMENT && error.field === "content";
   });

@@ -16,7 +16,7 @@ import { LuckyError } from "../error.ts";
 import { frameWeight, type RateLimit } from "../rate-limit.ts";
 import type { ClientStore, StoredSend } from "../store.ts";
 import type { TraceOptions } from "../trace-options.ts";
-import { entryOf, isEntryOf, MAX_SEND_ATTEMPTS, partsOf } from "./send-request.ts";
+import { detailsOf, entryOf, isEntryOf, MAX_SEND_ATTEMPTS, partsOf } from "./send-request.ts";
 
 /** Largest number of sends without a result; more are rejected with OVERLOADED. */
 const MAX_QUEUED_SENDS = 10_000;
@@ -208,8 +208,9 @@ export class SendQueue {
         at++;
         continue;
       }
-      const weight = { bytes: pending.request.length, parts: partsOf(pending.decoded) };
-      const waitMs = this.#rateLimit?.take(frameWeight(weight)) ?? 0;
+      const { request, decoded } = pending;
+      const fields = { parts: partsOf(decoded), details: detailsOf(decoded) };
+      const waitMs = this.#rateLimit?.take(frameWeight({ bytes: request.length, ...fields })) ?? 0;
       if (waitMs > 0) {
         this.#dispatchAfter(waitMs);
         return;
