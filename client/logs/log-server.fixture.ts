@@ -1,13 +1,22 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { ConversationService } from "../../gen/lucky/message/v1/conversation_pb.js";
-import { type Entry, EntrySchema } from "../../gen/lucky/message/v1/entry_pb.js";
+import {
+  type Entry,
+  EntrySchema,
+  MessageStateSchema,
+} from "../../gen/lucky/message/v1/entry_pb.js";
+import {
+  HistoryService,
+  type ListChangedMessagesRequest,
+} from "../../gen/lucky/message/v1/history_pb.js";
 import {
   type ListEntriesRequest,
   MessageService,
   type SyncRequest,
 } from "../../gen/lucky/message/v1/message_pb.js";
 import { ManualClock } from "../../test/clock/manual-clock.ts";
+import { MessageHistory } from "../messages/message-history.ts";
 import { MessageRanges } from "../messages/message-ranges.ts";
 import { MemoryStore } from "../store.ts";
 import { ConversationLogs } from "./conversation-logs.ts";
@@ -15,6 +24,15 @@ import type { ConversationLogsOptions } from "./conversation-logs-options.ts";
 
 export const entry = (conversationId: string, sequence: number): Entry =>
   create(EntrySchema, { conversationId, sequence: BigInt(sequence), senderId: "2" });
+
+interface FixtureServer {
+  /** Epoch of all logs. */
+  epoch: bigint;
+  /** By conversation: the changed_sequence of its changed messages, by their sequences. */
+  changed: Record<string, Record<number, number>>;
+  /** Called before each answer of HistoryService; may throw. */
+  duringCall: (call: "listMessages" | "listChangedMessages") => void;
+}
 
 /**
  * A server with logs of the given lengths; other devices have received `delivered` entries of each.
@@ -30,11 +48,16 @@ export function setUp(
     withoutLookUp?: boolean;
   } = {},
 ) {
-  /** Epoch of all logs. */
-  const server = { epoch: 1n };
+  const server: FixtureServer = { epoch: 1n, changed: {}, duringCall: () => {} };
   const clock = new ManualClock();
   const store = options.store ?? new MemoryStore();
   const asked: ListEntriesRequest[] = [];
+  const askedChanged: ListChangedMessagesRequest[] = [];
+  /** A message with its state; pages of changed messages have two. */
+  const read = (id: string, sequence: number) => {
+    const changedSequence = BigInt(server.changed[id]?.[sequence] ?? 0);
+    return { ...entry(id, sequence), state: create(MessageStateSchema, { changedSequence }) };
+  };
   const synced: SyncRequest[] = [];
   const lookedUp: string[] = [];
   const conversationOf = (id: string) => ({
@@ -81,6 +104,40 @@ export function setUp(
       },
     });
   });
+  const historyTransport = createRouterTransport(({ service }) => {
+    service(HistoryService, {
+      listMessages: ({ conversationId: id, position, pageSize }) => {
+        const lastSequence = lengths[id]!;
+        const high = Math.min(Number(position.value) - 1, lastSequence);
+        const low = Math.max(options.first ?? 1, high - pageSize + 1);
+        const messages = [];
+        for (let at = low; at <= high; at++) messages.push(read(id, at));
+        const page = { messages, newerAfterSequence: BigInt(high), epoch: server.epoch };
+        const older = low > (options.first ?? 1) ? BigInt(low) : 0n;
+        server.duringCall("listMessages");
+        return { ...page, olderBeforeSequence: older, lastSequence: BigInt(lastSequence) };
+      },
+      listChangedMessages: (request) => {
+        askedChanged.push(request);
+        server.duringCall("listChangedMessages");
+        const { conversationId: id, fromSequence, toSequence, pageToken } = request;
+        const after = Number(pageToken || request.afterSequence);
+        const found = Object.entries(server.changed[id] ?? {})
+          .map(([sequence, changed]) => ({ sequence: Number(sequence), changed }))
+          .filter(({ sequence, changed }) => {
+            return changed > after && sequence >= fromSequence && sequence <= toSequence;
+          })
+          .sort((a, b) => a.changed - b.changed);
+        const page = found.slice(0, 2);
+        return {
+          messages: page.map(({ sequence }) => read(id, sequence)),
+          nextPageToken: found.length > page.length ? String(page.at(-1)!.changed) : "",
+          lastSequence: BigInt(lengths[id]!),
+          epoch: server.epoch,
+        };
+      },
+    });
+  });
   const seen: string[] = [];
   const named: string[] = [];
   const arrived = new Map<string, bigint>();
@@ -88,14 +145,24 @@ export function setUp(
   const wake = () => {
     for (const one of waiting) one();
   };
-  const logs = new ConversationLogs({
+  const ranges = new MessageRanges(store);
+  const history: MessageHistory = new MessageHistory({
+    ...{ clock, ranges, history: createClient(HistoryService, historyTransport) },
+    position: (id) => logs.last(id),
+    isOfLog: (...answer) => logs.isOfLog(...answer),
+    changed: ({ conversationId, sequence, state }) => {
+      seen.push(`${conversationId}/${sequence}@${state?.changedSequence}`);
+      wake();
+    },
+  });
+  const logs: ConversationLogs = new ConversationLogs({
     clock,
     messages: {
       ...createClient(MessageService, transport),
       ...createClient(ConversationService, transport),
     },
     store,
-    ranges: new MessageRanges(store),
+    ranges,
     history: "none",
     isOwn: () => false,
     message: (one) => {
@@ -109,7 +176,7 @@ export function setUp(
     reset: (id) => seen.push(`${id} reset`),
     arrived: (id, last) => arrived.set(id, last),
     jumped: ({ conversationId, after, to }) => seen.push(`${conversationId} ${after}..${to}`),
-    makeExact: () => Promise.resolve(),
+    makeExact: () => history.makeAllExact(),
     ...options,
   });
   const until = async (count: number, list = seen) => {
@@ -118,7 +185,8 @@ export function setUp(
     }
   };
   const made = { clock, store, logs, seen, named, arrived, asked, synced, lookedUp };
-  return { ...made, until, lengths, server };
+  const ofHistory = { ranges, history, askedChanged };
+  return { ...made, ...ofHistory, until, lengths, server };
 }
 
 export const range = (id: string, from: number, to: number) =>

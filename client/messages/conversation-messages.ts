@@ -12,7 +12,7 @@ const MAX_MESSAGES = 10_000;
  */
 const MAX_CHANGES = 1_000;
 /** Maximum parts of the log, and of the messages, with gaps between them. */
-const MAX_PARTS = 500;
+const MAX_PARTS = 100;
 
 /** A page of messages without a gap. */
 export interface MessagePage extends MessageRange {
