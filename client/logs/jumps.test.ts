@@ -92,7 +92,7 @@ test("a process that dies between the pages of changed messages gets them in the
 
 test("a failed read of changed messages is retried", async () => {
   const { logs, seen, server, clock } = await away(5_000, { 3: 11 });
-  const failures = [Code.Unavailable, Code.Internal];
+  const failures = [Code.Unavailable, Code.Unavailable];
   server.duringCall = () => {
     const code = failures.shift();
     if (code !== undefined) throw new ConnectError("later", code);

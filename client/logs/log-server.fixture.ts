@@ -34,6 +34,52 @@ interface FixtureServer {
   duringCall: (call: "listMessages" | "listChangedMessages") => void;
 }
 
+/** The messages of the server's logs; pages of changed messages have two. */
+function historyOf(
+  server: FixtureServer,
+  lengths: Record<string, number>,
+  { first = 1, asked }: { first?: number | undefined; asked: ListChangedMessagesRequest[] },
+) {
+  const read = (id: string, sequence: number) => {
+    const changedSequence = BigInt(server.changed[id]?.[sequence] ?? 0);
+    return { ...entry(id, sequence), state: create(MessageStateSchema, { changedSequence }) };
+  };
+  return createRouterTransport(({ service }) => {
+    service(HistoryService, {
+      listMessages: ({ conversationId: id, position, pageSize }) => {
+        const lastSequence = lengths[id]!;
+        const high = Math.min(Number(position.value) - 1, lastSequence);
+        const low = Math.max(first, high - pageSize + 1);
+        const messages = [];
+        for (let at = low; at <= high; at++) messages.push(read(id, at));
+        const page = { messages, newerAfterSequence: BigInt(high), epoch: server.epoch };
+        const older = low > first ? BigInt(low) : 0n;
+        server.duringCall("listMessages");
+        return { ...page, olderBeforeSequence: older, lastSequence: BigInt(lastSequence) };
+      },
+      listChangedMessages: (request) => {
+        asked.push(request);
+        server.duringCall("listChangedMessages");
+        const { conversationId: id, fromSequence, toSequence, pageToken } = request;
+        const after = Number(pageToken || request.afterSequence);
+        const found = Object.entries(server.changed[id] ?? {})
+          .map(([sequence, changed]) => ({ sequence: Number(sequence), changed }))
+          .filter(({ sequence, changed }) => {
+            return changed > after && sequence >= fromSequence && sequence <= toSequence;
+          })
+          .sort((a, b) => a.changed - b.changed);
+        const page = found.slice(0, 2);
+        return {
+          messages: page.map(({ sequence }) => read(id, sequence)),
+          nextPageToken: found.length > page.length ? String(page.at(-1)!.changed) : "",
+          lastSequence: BigInt(lengths[id]!),
+          epoch: server.epoch,
+        };
+      },
+    });
+  });
+}
+
 /**
  * A server with logs of the given lengths; other devices have received `delivered` entries of each.
  */
@@ -53,11 +99,6 @@ export function setUp(
   const store = options.store ?? new MemoryStore();
   const asked: ListEntriesRequest[] = [];
   const askedChanged: ListChangedMessagesRequest[] = [];
-  /** A message with its state; pages of changed messages have two. */
-  const read = (id: string, sequence: number) => {
-    const changedSequence = BigInt(server.changed[id]?.[sequence] ?? 0);
-    return { ...entry(id, sequence), state: create(MessageStateSchema, { changedSequence }) };
-  };
   const synced: SyncRequest[] = [];
   const lookedUp: string[] = [];
   const conversationOf = (id: string) => ({
@@ -104,40 +145,6 @@ export function setUp(
       },
     });
   });
-  const historyTransport = createRouterTransport(({ service }) => {
-    service(HistoryService, {
-      listMessages: ({ conversationId: id, position, pageSize }) => {
-        const lastSequence = lengths[id]!;
-        const high = Math.min(Number(position.value) - 1, lastSequence);
-        const low = Math.max(options.first ?? 1, high - pageSize + 1);
-        const messages = [];
-        for (let at = low; at <= high; at++) messages.push(read(id, at));
-        const page = { messages, newerAfterSequence: BigInt(high), epoch: server.epoch };
-        const older = low > (options.first ?? 1) ? BigInt(low) : 0n;
-        server.duringCall("listMessages");
-        return { ...page, olderBeforeSequence: older, lastSequence: BigInt(lastSequence) };
-      },
-      listChangedMessages: (request) => {
-        askedChanged.push(request);
-        server.duringCall("listChangedMessages");
-        const { conversationId: id, fromSequence, toSequence, pageToken } = request;
-        const after = Number(pageToken || request.afterSequence);
-        const found = Object.entries(server.changed[id] ?? {})
-          .map(([sequence, changed]) => ({ sequence: Number(sequence), changed }))
-          .filter(({ sequence, changed }) => {
-            return changed > after && sequence >= fromSequence && sequence <= toSequence;
-          })
-          .sort((a, b) => a.changed - b.changed);
-        const page = found.slice(0, 2);
-        return {
-          messages: page.map(({ sequence }) => read(id, sequence)),
-          nextPageToken: found.length > page.length ? String(page.at(-1)!.changed) : "",
-          lastSequence: BigInt(lengths[id]!),
-          epoch: server.epoch,
-        };
-      },
-    });
-  });
   const seen: string[] = [];
   const named: string[] = [];
   const arrived = new Map<string, bigint>();
@@ -145,6 +152,10 @@ export function setUp(
   const wake = () => {
     for (const one of waiting) one();
   };
+  const historyTransport = historyOf(server, lengths, {
+    first: options.first,
+    asked: askedChanged,
+  });
   const ranges = new MessageRanges(store);
   const history: MessageHistory = new MessageHistory({
     ...{ clock, ranges, history: createClient(HistoryService, historyTransport) },
@@ -175,7 +186,10 @@ export function setUp(
     },
     reset: (id) => seen.push(`${id} reset`),
     arrived: (id, last) => arrived.set(id, last),
-    jumped: ({ conversationId, after, to }) => seen.push(`${conversationId} ${after}..${to}`),
+    jumped: ({ conversationId, after, to }) => {
+      seen.push(`${conversationId} ${after}..${to}`);
+      wake();
+    },
     makeExact: () => history.makeAllExact(),
     ...options,
   });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
+import { ContentSchema } from "../../gen/lucky/message/v1/content_pb.js";
 import { type Entry, EntrySchema } from "../../gen/lucky/message/v1/entry_pb.js";
 import { changeOf, isLine } from "./change.ts";
 import { applyChange, newerOf } from "./fold.ts";
@@ -12,7 +12,7 @@ const text = (value: string) => ({ case: "text", value: { text: value } }) as co
 const entry = (sequence: bigint, kind: Kind, more: MessageInitShape<typeof EntrySchema> = {}) =>
   create(EntrySchema, {
     ...{ conversationId: "11", sequence, senderId: "2", acceptedAtMs: sequence * 10n },
-    content: { kind },
+    content: create(ContentSchema, { kind } as MessageInitShape<typeof ContentSchema>),
     ...more,
   });
 const edit = (sequence: bigint, value: string, more = {}) =>
