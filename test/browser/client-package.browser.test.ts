@@ -75,7 +75,7 @@ test("Node imports the installed package", async () => {
 
 test("the examples of the README have correct types, for Node and for a bundler", async () => {
   const files = (await examples()).map((_, at) => `example-${at}.ts`);
-  assert.equal(files.length, 2);
+  assert.equal(files.length, 3);
   for (const [at, code] of (await examples()).entries())
     await writeFile(join(project, files[at]!), code);
   const types = [
