@@ -11,7 +11,7 @@ import type {
 } from "../../gen/lucky/message/v1/message_pb.js";
 import type { Clock } from "../clock.ts";
 import { LuckyError } from "../error.ts";
-import { withRetries } from "../retries.ts";
+import { withRetries } from "../rpc/retries.ts";
 
 const ENTRIES_PER_PAGE = 500;
 const CONVERSATIONS_PER_PAGE = 200;

@@ -8,7 +8,7 @@ import type {
 import type { Clock } from "../clock.ts";
 import { LuckyError } from "../error.ts";
 import { forEachConcurrently } from "../for-each-concurrently.ts";
-import { withRetries } from "../retries.ts";
+import { withRetries } from "../rpc/retries.ts";
 import type { MessageRange } from "../store.ts";
 import type { MessagePage } from "./conversation-messages.ts";
 import type { MessageRanges } from "./message-ranges.ts";

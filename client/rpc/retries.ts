@@ -1,7 +1,7 @@
-import { ErrorReason } from "../gen/lucky/error/v1/error_pb.js";
-import { Backoff } from "./backoff.ts";
-import { type Clock, pause } from "./clock.ts";
-import { LuckyError } from "./error.ts";
+import { ErrorReason } from "../../gen/lucky/error/v1/error_pb.js";
+import { Backoff } from "../backoff.ts";
+import { type Clock, pause } from "../clock.ts";
+import { LuckyError } from "../error.ts";
 
 /**
  * Calls until it succeeds, with growing back-off of at most 30 s. Throws a LuckyError when the failure is
