@@ -12,7 +12,7 @@ declare const luckyTests: {
 test("the client's tests that do not need Node pass in a browser", async (t) => {
   const files = portableTests();
   const rooms = new Set(files.map((path) => path.split("/").slice(0, 2).join("/")));
-  for (const room of ["connection", "logs", "sending", "rpc"])
+  for (const room of ["connection", "logs", "messages", "sending", "rpc"])
     assert.ok(rooms.has(`client/${room}`), `no test of client/${room}`);
   assert.ok(files.includes("client/indexed-db-store.browser.test.ts"));
   const browser = await startBrowser(t);

@@ -52,6 +52,15 @@ const assert = {
   match(actual: string, pattern: RegExp): void {
     if (!pattern.test(actual)) fail(undefined, `${show(actual)} does not match ${pattern}`);
   },
+  throws(call: () => unknown, expected: new (...given: never[]) => Error): void {
+    let thrown: unknown;
+    try {
+      call();
+    } catch (error) {
+      thrown = error;
+    }
+    if (!(thrown instanceof expected)) fail(undefined, `threw ${thrown}`);
+  },
   async rejects(promise: Promise<unknown>, expected?: Expected): Promise<void> {
     const settled = await promise.then(
       (value) => ({ error: undefined, value, rejected: false }),
