@@ -72,6 +72,32 @@ test("a connected device that learns that it is far behind jumps, too", async ()
   assert.deepEqual(numbers(ranges.of("11")), [[1, 10, 3_000]]);
 });
 
+test("a device that jumps shows the entries that it received meanwhile", async () => {
+  const { logs, seen, ranges } = await away(5_000);
+  logs.deliver([entry("11", 4_999), entry("11", 5_001), entry("11", 5_002)]);
+  await logs.sync();
+  assert.deepEqual(seen, ["11 10..5000", "11/5001", "11/5002"]);
+  assert.equal(logs.last("11"), 5_002n);
+  const tail: Numbers = [5_001, 5_002, 5_002];
+  // This server answers as of the entry 5000.
+  assert.deepEqual(numbers(ranges.of("11")), [[1, 10, 5_000], tail]);
+});
+
+test("a second jump while changed messages are read loses none of them", async () => {
+  const { logs, seen, server, lengths, ranges, until } = await away(5_000, { 3: 11 });
+  server.duringCall = async () => {
+    server.duringCall = () => {};
+    // The answer has the changes up to 5000.
+    lengths[11] = 8_000;
+    server.changed[11] = { 3: 11, 4: 7_000 };
+    logs.syncRequired("11", 8_000n);
+    await until(2);
+  };
+  await logs.sync();
+  assert.deepEqual(seen, ["11 10..5000", "11 5000..8000", "11/3@11", "11/4@7000"]);
+  assert.deepEqual(numbers(ranges.of("11")), [[1, 10, 8_000]]);
+});
+
 test("a process that dies between the pages of changed messages gets them in the next run", async () => {
   const changed = { 2: 900, 3: 11, 9: 1_200, 10: 5_000 };
   const { logs, seen, server, ranges, restore, history } = await away(5_000, changed);

@@ -30,8 +30,8 @@ interface FixtureServer {
   epoch: bigint;
   /** By conversation: the changed_sequence of its changed messages, by their sequences. */
   changed: Record<string, Record<number, number>>;
-  /** Called before each answer of HistoryService; may throw. */
-  duringCall: (call: "listMessages" | "listChangedMessages") => void;
+  /** Called between the read of each answer of HistoryService and its arrival; may throw. */
+  duringCall: (call: "listMessages" | "listChangedMessages") => void | Promise<void>;
 }
 
 /** The messages of the server's logs; pages of changed messages have two. */
@@ -46,7 +46,7 @@ function historyOf(
   };
   return createRouterTransport(({ service }) => {
     service(HistoryService, {
-      listMessages: ({ conversationId: id, position, pageSize }) => {
+      listMessages: async ({ conversationId: id, position, pageSize }) => {
         const lastSequence = lengths[id]!;
         const high = Math.min(Number(position.value) - 1, lastSequence);
         const low = Math.max(first, high - pageSize + 1);
@@ -54,12 +54,11 @@ function historyOf(
         for (let at = low; at <= high; at++) messages.push(read(id, at));
         const page = { messages, newerAfterSequence: BigInt(high), epoch: server.epoch };
         const older = low > first ? BigInt(low) : 0n;
-        server.duringCall("listMessages");
+        await server.duringCall("listMessages");
         return { ...page, olderBeforeSequence: older, lastSequence: BigInt(lastSequence) };
       },
-      listChangedMessages: (request) => {
+      listChangedMessages: async (request) => {
         asked.push(request);
-        server.duringCall("listChangedMessages");
         const { conversationId: id, fromSequence, toSequence, pageToken } = request;
         const after = Number(pageToken || request.afterSequence);
         const found = Object.entries(server.changed[id] ?? {})
@@ -69,12 +68,14 @@ function historyOf(
           })
           .sort((a, b) => a.changed - b.changed);
         const page = found.slice(0, 2);
-        return {
+        const answer = {
           messages: page.map(({ sequence }) => read(id, sequence)),
           nextPageToken: found.length > page.length ? String(page.at(-1)!.changed) : "",
           lastSequence: BigInt(lengths[id]!),
           epoch: server.epoch,
         };
+        await server.duringCall("listChangedMessages");
+        return answer;
       },
     });
   });

@@ -62,9 +62,11 @@ export class MessageHistory {
       .catch((error) => Promise.reject(LuckyError.from(error)));
     const { messages, olderBeforeSequence, newerAfterSequence, lastSequence, epoch } = answer;
     const low = later(olderBeforeSequence, 1n);
-    const page = { messages, low, high: newerAfterSequence, exactTo: lastSequence };
+    // `lastSequence` may be newer than the first messages that the server has read for the page.
+    const exactTo = later(newerAfterSequence, heldTo ?? 0n);
+    const page = { messages, low, high: newerAfterSequence, exactTo };
     if (!isOfLog(conversationId, epoch, lastSequence) || heldTo === undefined) return page;
-    ranges.read(conversationId, position(conversationId)!, { ...page, exactTo: heldTo });
+    ranges.read(conversationId, position(conversationId)!, page);
     this.makeExactInBackground(conversationId);
     return page;
   }
@@ -105,8 +107,15 @@ export class MessageHistory {
   }
 
   async #readChanged(id: string, signal: AbortSignal): Promise<void> {
-    for (const range of this.#inexact(id)) {
-      if (!(await this.#readChangedOf(id, range, signal))) return;
+    const { position } = this.#options;
+    let inexact = this.#inexact(id);
+    // The log may jump again during the calls.
+    for (let heldTo = -1n; inexact.length > 0 && position(id)! > heldTo; ) {
+      heldTo = position(id)!;
+      for (const range of inexact) {
+        if (!(await this.#readChangedOf(id, range, signal))) return;
+      }
+      inexact = this.#inexact(id);
     }
   }
 
