@@ -94,6 +94,7 @@ async function play(url: string, report: Report): Promise<void> {
     const conversationId = await onlineAndOffline(ana, ben, report);
     await retriedSend(ana, ben, conversationId, report);
     await groupWithTwoWriters(ana, ben, report);
+    await changedMessages(ana, ben, conversationId, report);
   } finally {
     await Promise.all([ana.client.close(), ben.client.close()]);
   }
@@ -214,6 +215,78 @@ async function groupWithTwoWriters(ana: Person, ben: Person, report: Report): Pr
       same(received(), written),
     );
   }
+}
+
+async function changedMessages(
+  ana: Person,
+  ben: Person,
+  direct: string,
+  report: Report,
+): Promise<void> {
+  report.section("Messages change: an edit, reactions, a recall by the owner, a forward");
+  const { group } = await ana.client.groups.createGroup({
+    name: "Plans",
+    userIds: [ben.client.userId],
+    clientGroupId: randomUUID(),
+  });
+  const conversationId = group!.groupId;
+  const deadline = AbortSignal.timeout(TIMEOUT_MS);
+  const changed = (kind: string) =>
+    ben.client.next("change", (it) => it.kind === kind, deadline).then(() => undefined);
+  const shown = async (person: Person, conversation: string, sequence: bigint) => {
+    const { messages } = await person.client.history.getMessages({
+      conversationId: conversation,
+      sequences: [sequence],
+    });
+    return messages[0];
+  };
+
+  const { sequence } = await ana.client.send({ conversationId }, "Cinema at sevn?");
+  const edited = changed("edit");
+  await ana.client.changes.editMessage({
+    conversationId,
+    sequence,
+    clientMessageId: randomUUID(),
+    change: { case: "text", value: { text: "Cinema at seven?" } },
+  });
+  await edited;
+  const message = await shown(ben, conversationId, sequence);
+  report.line(`Ben reads: ${textOf(message!)} (edited)`);
+  report.check(
+    "Ben sees the new text and that it was edited",
+    textOf(message!) === "Cinema at seven?" && message!.state!.editedAtMs > 0n,
+  );
+
+  const reacted = changed("reactions");
+  await ana.client.changes.setReactions({ conversationId, sequence, emojis: ["🍿"] });
+  await reacted;
+  const both = { conversationId, sequence, emojis: ["🍿", "👍"] };
+  const { reactions } = await ben.client.changes.setReactions(both);
+  await ben.client.changes.setReactions(both);
+  const counts = reactions.map(({ emoji, count }) => `${emoji} ${count}`);
+  report.check(`the reactions are exact: ${counts.join(", ")}`, same(counts, ["🍿 2", "👍 1"]));
+
+  const { sequence: rude } = await ben.client.send({ conversationId }, "I hate cinemas.");
+  const recalled = changed("recall");
+  await ana.client.changes.recallMessages({ conversationId, sequences: [rude], reason: "rude" });
+  await recalled;
+  const gone = await shown(ben, conversationId, rude);
+  report.check(
+    "Ana, the owner, recalled a message of Ben: its text is gone",
+    gone?.content === undefined && gone?.state?.recalled?.userId === ana.client.userId,
+  );
+
+  const { accepted } = await ben.client.messages.forward({
+    target: { case: "conversationId", value: direct },
+    fromConversationId: conversationId,
+    sequences: [sequence],
+    clientMessageIds: [randomUUID()],
+  });
+  const copy = await shown(ana, direct, accepted[0]!.sequence);
+  report.check(
+    "Ben forwarded Ana's message: the copy names her as its author",
+    copy?.origin?.senderId === ana.client.userId && textOf(copy) === "Cinema at seven?",
+  );
 }
 
 async function answers(url: string): Promise<boolean> {

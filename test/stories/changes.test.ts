@@ -217,6 +217,14 @@ test("a former member keeps what a message said at the time of leaving, but not 
   assert.deepEqual(seen?.state?.reactions ?? [], []);
   const recalled = await messageAt(ben!, conversationId, gone);
   assert.equal(recalled?.content, undefined);
+  const { accepted } = await ben!.messages.forward({
+    target: { case: "userId", value: ana!.userId },
+    fromConversationId: conversationId,
+    sequences: [kept],
+    clientMessageIds: [randomUUID()],
+  });
+  const copy = await messageAt(ana!, accepted[0]!.conversationId, accepted[0]!.sequence);
+  assert.equal(shownText(copy), "second version", "also when they forward it");
 });
 
 test("a device that was away makes the messages that it has exact in one call", {

@@ -11,6 +11,7 @@ import { scan } from "#platform/wire.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Statement } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
+import { stateTables } from "../log/states.ts";
 
 /** A message to forward. */
 export interface Original {
@@ -52,7 +53,7 @@ export const selectOriginals: Statement = {
   route: { kind: "conversations", ids: 1 },
   text: `
     WITH visible AS MATERIALIZED (
-      SELECT m.first_sequence,
+      SELECT m.first_sequence, m.left_sequence,
              CASE WHEN m.left_sequence > 0 THEN m.left_sequence
                   ELSE 9223372036854775807 END AS last_sequence
         FROM im.member m
@@ -64,16 +65,16 @@ export const selectOriginals: Statement = {
            CASE WHEN o.bytes <= ${READ_BYTES} THEN o.body END AS body
       FROM visible v
       LEFT JOIN LATERAL (
-        SELECT i.nr::int AS nr, e.*, sum(octet_length(e.body)) OVER (ORDER BY i.nr) AS bytes,
-               (SELECT s.recalled FROM im.message_state s
-                 WHERE s.conversation_id = $1::bigint AND s.sequence = e.sequence) AS recalled,
-               (SELECT true FROM im.hidden h
-                 WHERE h.conversation_id = $1::bigint AND h.user_id = $2::bigint
-                   AND h.sequence = e.sequence) IS NOT NULL AS deleted
-          FROM unnest($3::bigint[]) WITH ORDINALITY AS i(sequence, nr)
-         CROSS JOIN LATERAL (
-           SELECT o.sequence, o.accepted_at_ms, o.body FROM im.entry o
-            WHERE o.conversation_id = $1::bigint AND o.sequence = i.sequence OFFSET 0) e
+        SELECT f.*, sum(octet_length(f.body)) OVER (ORDER BY f.nr) AS bytes FROM (
+          SELECT i.nr::int AS nr, e.sequence, e.accepted_at_ms, coalesce(s.earlier, e.body) AS body, s.recalled,
+                 (SELECT true FROM im.hidden h
+                   WHERE h.conversation_id = $1::bigint AND h.user_id = $2::bigint
+                     AND h.sequence = e.sequence) IS NOT NULL AS deleted
+            FROM unnest($3::bigint[]) WITH ORDINALITY AS i(sequence, nr)
+           CROSS JOIN LATERAL (
+             SELECT n.conversation_id, n.sequence, n.accepted_at_ms, n.body FROM im.entry n
+              WHERE n.conversation_id = $1::bigint AND n.sequence = i.sequence OFFSET 0) e
+            ${stateTables("e", "v.left_sequence")}) f
       ) o ON true
      ORDER BY o.nr`,
 };

@@ -361,7 +361,7 @@ export enum ErrorReason {
 
   /**
    * not_found: no such message, or none that the caller may see: it is outside of what the caller may
-   * read, the caller has deleted it for themselves, or the sequence is of a tip or a change.
+   * read, the caller has deleted it for themselves, or the sequence is not of a message.
    *
    * @generated from enum value: ERROR_REASON_MESSAGE_NOT_FOUND = 41;
    */
@@ -443,7 +443,7 @@ export enum ErrorReason {
   PIN_LIMIT_REACHED = 51,
 
   /**
-   * permission_denied: a message of this kind cannot be forwarded.
+   * permission_denied: a message of this kind cannot be forwarded, nor can a tip.
    *
    * @generated from enum value: ERROR_REASON_FORWARD_DENIED = 52;
    */

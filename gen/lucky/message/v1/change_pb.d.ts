@@ -437,7 +437,7 @@ export declare const ChangeService: GenService<{
   /**
    * Deletes messages for the caller alone, on all devices: no method returns their content to the
    * caller any more, and they do not count as unread. Nobody else notices. It cannot be undone. A
-   * repeated call changes nothing. Sequences of messages that do not exist are ignored. Former members
+   * repeated call changes nothing. Sequences that are not of messages are ignored, those of tips too. Former members
    * may do so too.
    *
    * @generated from rpc lucky.message.v1.ChangeService.DeleteForMe
