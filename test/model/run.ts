@@ -266,9 +266,9 @@ export class Run {
     const change = changeOf(step, `e${++this.#keys}`);
     const call = callOf(change, { user, conversationId, sequence });
     if (this.#isBlocked(conversationId)) return this.#system.mustFail(step.server, call);
-    const calls = step.again ? [0, 1] : [0];
     const answers: (string | undefined)[] = [];
-    for (const more of calls) answers.push(await this.#system.refusalOf(step.server + more, call));
+    for (const more of step.again ? [0, 1] : [0])
+      answers.push(await this.#system.refusalOf(step.server + more, call));
     const conversation = this.#model.conversation(conversationId);
     mustAnswer(answers, applyChange(conversation, { user, sequence, change }), change);
     await this.#system.settle();
