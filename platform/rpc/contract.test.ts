@@ -72,9 +72,11 @@ test("each public service has the transport of its process, and no internal serv
   assert.deepEqual(names, [
     "AdminService",
     "AuthService",
+    "ChangeService",
     "ConversationService",
     "DeviceService",
     "GroupService",
+    "HistoryService",
     "MessageService",
     "OperationsService",
     "PresenceService",

@@ -24,7 +24,7 @@ async function sourceOf({ input }: DescMethod): Promise<string> {
 
 test("every list of the public contract has pages, all in the same way", async () => {
   // The log of a conversation has sequences, and Sync a cursor that the device keeps.
-  const byPosition = ["ListEntries", "Sync"];
+  const byPosition = ["ListEntries", "ListMessages", "Sync"];
   const lists = METHODS.filter(
     ({ name, output }) =>
       /^(List|Find|Search)/.test(name) ||

@@ -261,16 +261,15 @@ export class Run {
     const views = this.#model.viewsOf(user);
     const view = views[step.conversation % Math.max(1, views.length)];
     if (view === undefined) return;
-    const { conversationId, last } = view;
-    const sequence = Math.max(1, last - step.nth);
+    const { conversationId } = view;
+    const sequence = Math.max(1, view.last - step.nth);
     const change = changeOf(step, `e${++this.#keys}`);
     const call = callOf(change, { user, conversationId, sequence });
     if (this.#isBlocked(conversationId)) return this.#system.mustFail(step.server, call);
-    const answers: (string | undefined)[] = [];
-    for (const more of step.again ? [0, 1] : [0])
-      answers.push(await this.#system.refusalOf(step.server + more, call));
-    const conversation = this.#model.conversation(conversationId);
-    mustAnswer(answers, applyChange(conversation, { user, sequence, change }), change);
+    const answers = [await this.#system.refusalOf(step.server, call)];
+    if (step.again) answers.push(await this.#system.refusalOf(step.server + 1, call));
+    const made = { user, sequence, change };
+    mustAnswer(answers, applyChange(this.#model.conversation(conversationId), made), change);
     await this.#system.settle();
   }
 

@@ -17,8 +17,12 @@ import { clientOf, people } from "../world/people.ts";
 import { startWorld } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
-const world = await startWorld({ after });
-/** Longer than the grace period of 10 s within which a used token may be retried. */
+const world = await startWorld(
+  { after },
+  // Shorter than the time after which a silent session ends.
+  { settings: { LUCKY_AUTH_REFRESH_GRACE_MS: "10000" } },
+);
+/** Longer than the grace period of this world, 10 s, within which a used token may be retried. */
 const BEYOND_GRACE_MS = 11_000;
 
 async function refresh({ refreshToken }: Tokens): Promise<Tokens> {

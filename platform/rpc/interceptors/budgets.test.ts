@@ -8,9 +8,8 @@ import {
   RemoveMemberRequestSchema,
 } from "#gen/lucky/group/v1/group_pb.js";
 import { AdvanceBatchRequestSchema } from "#gen/lucky/internal/ingress/v1/ingress_pb.js";
-import { TipSchema } from "#gen/lucky/message/v1/content_pb.js";
 import { AcknowledgeRequestSchema } from "#gen/lucky/message/v1/message_pb.js";
-import { items_per_point } from "#gen/lucky/options/v1/options_pb.js";
+import { items_per_point, server_only } from "#gen/lucky/options/v1/options_pb.js";
 import {
   BatchGetProfilesRequestSchema,
   BatchGetUsersRequestSchema,
@@ -84,12 +83,12 @@ test("a repeated field with neither is reported", () => {
 });
 
 /**
- * The repeated fields of a request, at all depths, that break the rule above. Tips are left out: a
- * send with one is refused, because only the server writes them, and has at most MAX_FIELDS fields.
+ * The repeated fields of a request, at all depths, that break the rule above. Kinds that only the server
+ * writes are left out: a send with one is refused, and has at most MAX_FIELDS fields.
  */
 function faultsOf(input: DescMessage, top = true): string[] {
-  if (input.typeName === TipSchema.typeName) return [];
   return input.fields.flatMap((field) => {
+    if (getOption(field, server_only)) return [];
     const inner = field.message === undefined ? [] : faultsOf(field.message, false);
     const own = isRepeated(field) ? faultOf(field, top) : undefined;
     return own === undefined ? inner : [own, ...inner];

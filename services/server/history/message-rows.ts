@@ -182,7 +182,15 @@ export const selectChangedMessages: Statement = {
      ORDER BY cut.changed_sequence, cut.sequence`,
 };
 
-/** The pinned messages of $1 for the user $2, latest pin first, at most $3 and $4 bytes. */
+/** A row of selectPins. */
+export type PinRow = PageRow & {
+  /** Sequence of the entry that pinned it. */
+  readonly pinned_sequence: string | null;
+  /** Number of pins that the statement read; more than were returned: another page follows. */
+  readonly found: number;
+};
+
+/** The pinned messages of $1 for the user $2 with a pin before $5, latest pin first, at most $3 and $4 bytes. */
 export const selectPins: Statement = {
   name: "im_pins",
   route: ofConversation,
@@ -192,15 +200,16 @@ export const selectPins: Statement = {
        CROSS JOIN LATERAL (
          SELECT t.sequence, t.changed_sequence, t.pinned_sequence FROM im.message_state t
           WHERE t.conversation_id = $1::bigint AND t.pinned_sequence > 0
-            AND t.pinned_sequence <= v.last_sequence
-          ORDER BY t.pinned_sequence DESC LIMIT $3::int) n
-       WHERE n.sequence BETWEEN v.first_sequence AND v.last_sequence
-         AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
-                 AND d.user_id = $2::bigint AND d.sequence = n.sequence) IS NULL
+            AND t.pinned_sequence < least($5::bigint, v.last_sequence + 1)
+            AND t.sequence BETWEEN v.first_sequence AND v.last_sequence
+            AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
+                    AND d.user_id = $2::bigint AND d.sequence = t.sequence) IS NULL
+          ORDER BY t.pinned_sequence DESC LIMIT $3::int + 1) n
     ), cut AS MATERIALIZED (${PICKED("n.pinned_sequence DESC")})
-    SELECT v.first_sequence, v.last_sequence, v.epoch, ${stateColumns("cut", "$2::bigint")}
+    SELECT v.first_sequence, v.last_sequence, v.epoch, (SELECT count(*)::int FROM picked) AS found,
+           cut.pinned_sequence, ${stateColumns("cut", "$2::bigint")}
       FROM visible v
-      LEFT JOIN cut ON cut.nr = 1 OR cut.bytes <= $4::bigint
+      LEFT JOIN cut ON cut.nr = 1 OR (cut.nr <= $3::int AND cut.bytes <= $4::bigint)
       ${stateTables("cut", "v.left_sequence")}
      ORDER BY cut.pinned_sequence DESC`,
 };
@@ -212,6 +221,8 @@ export interface TargetRow extends VisibleRow {
   /** Null: there is none, or the user may not see it. */
   readonly sender_id: string | null;
   readonly recalled: boolean | null;
+  /** Number of edits up to now. */
+  readonly edits: number;
 }
 
 export const selectTarget: Statement = {
@@ -221,7 +232,9 @@ export const selectTarget: Statement = {
     WITH ${VISIBLE}
     SELECT v.*, e.sender_id,
            (SELECT t.recalled FROM im.message_state t
-             WHERE t.conversation_id = $1::bigint AND t.sequence = $3::bigint) AS recalled
+             WHERE t.conversation_id = $1::bigint AND t.sequence = $3::bigint) AS recalled,
+           coalesce((SELECT t.edits FROM im.message_state t
+                      WHERE t.conversation_id = $1::bigint AND t.sequence = $3::bigint), 0) AS edits
       FROM visible v
       LEFT JOIN LATERAL (
         SELECT n.sender_id FROM im.entry n
@@ -233,15 +246,31 @@ export const selectTarget: Statement = {
         OFFSET 0) e ON true`,
 };
 
-/** The earlier versions of the message $2 of $1 that were replaced up to the sequence $3, oldest first. */
+/** A row of selectRevisions. */
+export interface RevisionRow {
+  readonly revision: number;
+  readonly at_ms: string;
+  readonly body: Buffer;
+}
+
+/**
+ * The earlier versions of the message $2 of $1 that were replaced up to the sequence $3, after the version $4,
+ * oldest first, at most $5 and $6 bytes, the first in any case.
+ */
 export const selectRevisions: Statement = {
   name: "im_revisions",
   route: ofConversation,
   text: `
-    SELECT at_ms, body FROM im.revision
-     WHERE conversation_id = $1::bigint AND sequence = $2::bigint AND edit_sequence <= $3::bigint
-       AND im.owns(ARRAY[$1::bigint])
-     ORDER BY revision`,
+    SELECT n.revision, n.at_ms, n.body FROM (
+      SELECT r.revision, r.at_ms, r.body,
+             sum(octet_length(r.body)) OVER (ORDER BY r.revision) AS bytes,
+             row_number() OVER (ORDER BY r.revision) AS nr
+        FROM (SELECT x.revision, x.at_ms, x.body FROM im.revision x
+               WHERE x.conversation_id = $1::bigint AND x.sequence = $2::bigint AND x.revision > $4::int
+                 AND x.edit_sequence <= $3::bigint AND im.owns(ARRAY[$1::bigint])
+               ORDER BY x.revision LIMIT $5::int) r) n
+     WHERE n.nr = 1 OR n.bytes <= $6::bigint
+     ORDER BY n.revision`,
 };
 
 /** Reactions to the message $2 of $1 before the position ($3, $4, $5), latest first, at most $6. */

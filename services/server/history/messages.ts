@@ -23,7 +23,14 @@ import {
 } from "#gen/lucky/message/v1/history_pb.js";
 import { fail } from "#platform/errors.ts";
 import { parseId } from "#platform/ids.ts";
-import { decodePosition, encodePosition, pageOf, pageTokenRefused } from "#platform/rpc/pages.ts";
+import {
+  decodePosition,
+  encodePosition,
+  idOfPageToken,
+  pageOf,
+  pageTokenOf,
+  pageTokenRefused,
+} from "#platform/rpc/pages.ts";
 import { conversationNotFound } from "../conversations/refusal.ts";
 import { bigints } from "../log/arrays.ts";
 import { entryOf, PAGE_BYTES } from "../log/entries.ts";
@@ -31,6 +38,8 @@ import type { Logs } from "../log/logs.ts";
 import {
   type ChangedRow,
   type PageRow,
+  type PinRow,
+  type RevisionRow,
   selectChangedMessages,
   selectMessagesAt,
   selectPins,
@@ -45,8 +54,10 @@ const DEFAULT_CHANGED = 50;
 /** Changed messages that one call reads in addition to the size of its page. */
 const SCAN_CHANGED = 400;
 const DEFAULT_REACTIONS = 100;
-/** Maximum pins of an answer; the operator's limit for new pins may be less. */
-const MAX_PINS = 1_000;
+const DEFAULT_REVISIONS = 20;
+const DEFAULT_PINS = 50;
+/** Greatest number of a version. */
+const MAX_REVISION = 32_767n;
 /** Greater than each sequence. */
 const MAX_SEQUENCE = 2n ** 63n - 1n;
 
@@ -133,13 +144,22 @@ export async function listRevisions(
   if (target.sender_id !== userId && !isManager)
     throw fail(ErrorReason.CHANGE_DENIED, "only the author and admins see earlier versions");
   if (target.recalled) return create(ListRevisionsResponseSchema);
+  // Versions begin at 0, and ids in page tokens at 1.
+  const from = idOfPageToken(request.pageToken) ?? 0n;
+  if (from > MAX_REVISION) throw pageTokenRefused();
+  const size = request.pageSize || DEFAULT_REVISIONS;
   const rows = await logs.onConversation(conversationId, (db) =>
-    db.run<{ at_ms: string; body: Buffer }>(selectRevisions, [
+    db.run<RevisionRow>(selectRevisions, [
       conversationId,
       String(sequence),
       target.last_sequence,
+      String(from - 1n),
+      size,
+      PAGE_BYTES,
     ]),
   );
+  const next = BigInt((rows.at(-1)?.revision ?? 0) + 1);
+  const isLast = rows.length === 0 || next >= BigInt(target.edits);
   return create(ListRevisionsResponseSchema, {
     revisions: rows.map(({ at_ms, body }) =>
       create(RevisionSchema, {
@@ -147,6 +167,7 @@ export async function listRevisions(
         content: fromBinary(EntrySchema, body).content,
       }),
     ),
+    nextPageToken: isLast ? "" : pageTokenOf(next),
   });
 }
 
@@ -199,12 +220,19 @@ export async function listPins(
   { userId, request }: Call<ListPinsRequest>,
 ): Promise<ListPinsResponse> {
   const { conversationId } = request;
+  const size = request.pageSize || DEFAULT_PINS;
+  const before = idOfPageToken(request.pageToken) ?? MAX_SEQUENCE;
   const rows = await logs.onConversation(conversationId, (db) =>
-    db.run<PageRow>(selectPins, [conversationId, userId, MAX_PINS, PAGE_BYTES]),
+    db.run<PinRow>(selectPins, [conversationId, userId, size, PAGE_BYTES, String(before)]),
   );
-  if (rows.length === 0) throw conversationNotFound();
-  const messages = rows.filter((row) => row.sequence !== null).map(entryOf);
-  return create(ListPinsResponseSchema, { messages });
+  const [first] = rows;
+  if (first === undefined) throw conversationNotFound();
+  const found = rows.filter((row) => row.sequence !== null);
+  const isCut = found.length < first.found;
+  return create(ListPinsResponseSchema, {
+    messages: found.map(entryOf),
+    nextPageToken: isCut ? pageTokenOf(BigInt(found.at(-1)!.pinned_sequence!)) : "",
+  });
 }
 
 /** Reads the message of a call. Throws CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, UNAVAILABLE. */

@@ -315,6 +315,20 @@ export declare type ListRevisionsRequest = Message<"lucky.message.v1.ListRevisio
    * @generated from field: int64 sequence = 2;
    */
   sequence: bigint;
+
+  /**
+   * Page size, 1 to 100; 0 means 20.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
 };
 
 /**
@@ -330,11 +344,18 @@ export declare const ListRevisionsRequestSchema: GenMessage<ListRevisionsRequest
  */
 export declare type ListRevisionsResponse = Message<"lucky.message.v1.ListRevisionsResponse"> & {
   /**
-   * Earlier versions, oldest first. The current one is the message itself.
+   * Earlier versions, oldest first. The current one is the message itself. A page ends at 1 MiB.
    *
    * @generated from field: repeated lucky.message.v1.Revision revisions = 1;
    */
   revisions: Revision[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -484,6 +505,20 @@ export declare type ListPinsRequest = Message<"lucky.message.v1.ListPinsRequest"
    * @generated from field: int64 conversation_id = 1 [jstype = JS_STRING];
    */
   conversationId: string;
+
+  /**
+   * Page size, 1 to 100; 0 means 50.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page, at most 512 characters; empty for the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
 };
 
 /**
@@ -499,11 +534,18 @@ export declare const ListPinsRequestSchema: GenMessage<ListPinsRequest>;
  */
 export declare type ListPinsResponse = Message<"lucky.message.v1.ListPinsResponse"> & {
   /**
-   * The pinned messages, latest pin first, at most 1 MiB of them.
+   * The pinned messages, latest pin first. A page ends at 1 MiB.
    *
    * @generated from field: repeated lucky.message.v1.Entry messages = 1;
    */
   messages: Entry[];
+
+  /**
+   * Token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -555,7 +597,7 @@ export declare const HistoryService: GenService<{
     output: typeof ListChangedMessagesResponseSchema;
   },
   /**
-   * Returns the earlier versions of an edited message, oldest first; none for a recalled one. Only for
+   * Returns the earlier versions of an edited message in pages, oldest first; none for a recalled one. Only for
    * the author, and for admins and the owner of the group. Fails with MESSAGE_NOT_FOUND or CHANGE_DENIED.
    *
    * @generated from rpc lucky.message.v1.HistoryService.ListRevisions
@@ -576,7 +618,7 @@ export declare const HistoryService: GenService<{
     output: typeof ListReactionsResponseSchema;
   },
   /**
-   * Returns the pinned messages, latest pin first: at most as many as the operator's limit.
+   * Returns the pinned messages in pages, latest pin first.
    *
    * @generated from rpc lucky.message.v1.HistoryService.ListPins
    */
