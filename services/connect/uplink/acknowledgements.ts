@@ -51,9 +51,9 @@ const NOTHING = {
 /**
  * Advances cursors. Acknowledgements of the same user, conversation and epoch are merged while they
  * linger; the furthest sequence wins. They are sent to server in batches. A batch that server cannot
- * take now is retried with growing back-off, then dropped and counted, and so is a cursor whose database
- * fails, beside the others; a cursor that it refuses is dropped alone. Cursors are cumulative, so the
- * next acknowledgement repairs the loss.
+ * take now is retried with growing back-off, then dropped and counted. A cursor whose database fails is
+ * retried beside the others for about an hour, then dropped and counted; a cursor that server refuses is
+ * dropped alone. Cursors are cumulative, so the next acknowledgement repairs the loss.
  *
  * Nobody is notified of deliveries in a group, so its delivered cursors are held per user, and
  * stored at most once in `acknowledgeGroupLingerMs`. They are stored earlier together with a read

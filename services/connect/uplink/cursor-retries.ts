@@ -15,8 +15,11 @@ export interface CursorRetriesOptions<T> {
 /** Back-off before the first retry of an item, ms; each further one is twice as long, to the maximum. */
 const FIRST_BACKOFF_MS = 2_000;
 const MAX_BACKOFF_MS = 15_000;
-/** Retries of an item: they cover an outage of a database of about a minute and a half. */
-const RETRIES = 10;
+/**
+ * Retries of an item: they cover an outage of about an hour, because nothing repeats a read cursor. The
+ * bound drops an item that always fails. Memory is bounded by `limit`.
+ */
+const RETRIES = 320;
 /** Minimum time between two log lines about waiting items, ms. */
 const LOG_INTERVAL_MS = 10_000;
 
@@ -45,9 +48,12 @@ export class CursorRetries<T extends { failures: number }> {
     const { limit } = this.#options;
     for (const item of items) item.failures += 1;
     const left = this.#closed ? [] : items.filter(({ failures }) => failures <= RETRIES);
-    this.#drop(items.length - left.length, "the database of the cursors failed");
+    this.#drop(
+      items.length - left.length,
+      "the cursors failed for too long, or the instance stops",
+    );
     const kept = left.slice(0, Math.max(0, limit - this.#count));
-    this.#drop(left.length - kept.length, "too many cursors wait for their database");
+    this.#drop(left.length - kept.length, "too many cursors wait for a retry");
     for (const [failures, those] of Map.groupBy(kept, (item) => item.failures))
       this.#wait(those, failures);
     this.#report();
