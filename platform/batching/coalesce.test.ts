@@ -6,7 +6,7 @@ import { ManualClock } from "../../test/clock/manual-clock.ts";
 import { Coalescer } from "./coalesce.ts";
 
 /** A coalescer of numbers; the test answers its calls. */
-function setUp() {
+function setUp(options: { exhausted?: (items: readonly number[]) => void } = {}) {
   const calls: { items: readonly number[]; answer: PromiseWithResolvers<void> }[] = [];
   const dropped: number[] = [];
   const clock = new ManualClock();
@@ -22,6 +22,7 @@ function setUp() {
       return answer.promise;
     },
     dropped: (count) => void dropped.push(count),
+    ...options,
   });
   const put = (key: string, value: number, lingerMs?: number) =>
     coalescer.put(key, (known) => Math.max(known ?? 0, value), lingerMs);
@@ -185,4 +186,22 @@ test("a batch that is refused with PERMISSION_DENIED is dropped as a whole, with
   await new Promise<void>((resolve) => setImmediate(resolve));
   assert.deepEqual(sent(), [[1, 2]]);
   assert.deepEqual(dropped, [2]);
+});
+
+test("items are handed over after the last attempt of their batch, and bad items are dropped", async () => {
+  const exhausted: number[] = [];
+  const { clock, calls, dropped, put } = setUp({ exhausted: (items) => exhausted.push(...items) });
+  put("a", 1);
+  put("b", 2);
+  put("bad", 3);
+  clock.advance(25);
+  for (let attempt = 0; attempt < 3; attempt++) {
+    calls[attempt]!.answer.reject(fail(ErrorReason.UNAVAILABLE, "unavailable"));
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    clock.advance(1_000);
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  calls[3]!.answer.reject(fail(ErrorReason.INVALID_ARGUMENT, "bad"));
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assert.deepEqual([exhausted, dropped, calls.length], [[1, 2], [1], 4]);
 });

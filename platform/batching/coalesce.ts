@@ -18,11 +18,13 @@ export interface CoalesceOptions<T> {
   queueCount: number;
   /**
    * Maximum attempts of a batch whose call fails with UNAVAILABLE, DEADLINE_EXCEEDED or
-   * RESOURCE_EXHAUSTED; when the last one fails, the items are dropped. Other errors are not
-   * retried: the batch is split until the bad items are alone, and these are dropped.
+   * RESOURCE_EXHAUSTED. Other errors are not retried: the batch is split until the bad items are
+   * alone, and these are dropped.
    */
   attempts: number;
   call: (items: readonly T[]) => Promise<unknown>;
+  /** Takes the items whose last attempt has failed; absent: they are dropped. */
+  exhausted?: (items: readonly T[]) => void;
   /** Reports how many items were dropped. */
   dropped: (items: number, error: unknown) => void;
 }
@@ -123,7 +125,7 @@ export class Coalescer<T> {
   }
 
   async #call(batch: readonly T[]): Promise<void> {
-    const { attempts, call, dropped } = this.#options;
+    const { attempts, call, exhausted, dropped } = this.#options;
     let attempt = 1;
     let count = 0;
     let cause: unknown;
@@ -141,6 +143,7 @@ export class Coalescer<T> {
         }
       },
       (items, error) => {
+        if (exhausted !== undefined && isTransient(error)) return exhausted(items);
         count += items.length;
         cause = error;
       },

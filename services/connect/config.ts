@@ -286,7 +286,7 @@ export const connectConfig = defineConfig("connect", {
     min: 1,
     max: 10_000_000,
     unit: "cursors",
-    doc: "Maximum cursors waiting on this instance, and as many again while their database is away; further ones are dropped and counted. Cursors are cumulative, so the next one replaces a dropped one.",
+    doc: "Maximum cursors waiting on this instance, and as many again while their database or server is away; further ones are dropped and counted. Cursors are cumulative, so the next one replaces a dropped one.",
     tuning: true,
   }),
   signalQueue: setting.integer({

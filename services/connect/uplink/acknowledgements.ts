@@ -35,8 +35,9 @@ const CURSOR_LIMIT = maxItems(AcknowledgeRequestSchema.field.cursors);
 /** Largest sequence: the contract has 64 bits, JavaScript counts exactly up to 2^53 - 1. */
 const SEQUENCE_LIMIT = BigInt(Number.MAX_SAFE_INTEGER);
 /**
- * Attempts of a batch; its retries cover an outage of server of a minute and a half. A lost read
- * cursor would show read messages as unread until the user reads the next one.
+ * Attempts of a batch, while later cursors wait: about a minute and a half. Then its cursors are retried
+ * beside the others. A lost read cursor would show read messages as unread until the user reads the
+ * next one.
  */
 const ATTEMPTS = 30;
 /** Parts of an advance that moves no cursor and has not failed. */
@@ -51,9 +52,9 @@ const NOTHING = {
 /**
  * Advances cursors. Acknowledgements of the same user, conversation and epoch are merged while they
  * linger; the furthest sequence wins. They are sent to server in batches. A batch that server cannot
- * take now is retried with growing back-off, then dropped and counted. A cursor whose database fails is
- * retried beside the others for about an hour, then dropped and counted; a cursor that server refuses is
- * dropped alone. Cursors are cumulative, so the next acknowledgement repairs the loss.
+ * take now is retried with growing back-off. A cursor whose database fails, or whose batch has failed
+ * too often, is retried beside the others for about an hour, then dropped and counted; a cursor that
+ * server refuses is dropped alone. Cursors are cumulative, so the next acknowledgement repairs the loss.
  *
  * Nobody is notified of deliveries in a group, so its delivered cursors are held per user, and
  * stored at most once in `acknowledgeGroupLingerMs`. They are stored earlier together with a read
@@ -107,6 +108,7 @@ export class Acknowledgements {
           retries.add(advances);
         }
       },
+      exhausted: (advances) => retries.add(advances),
       dropped,
     });
     this.#deferred = new DeferredCursors({
@@ -207,7 +209,7 @@ interface CursorAdvance {
   undeliveredSequence: number;
   /** Epoch of the conversation in which the sequences were received; 0: not checked. */
   readonly epoch: bigint;
-  /** Failures of its database so far. */
+  /** Failures of its database so far, and of its batch after all attempts. */
   failures: number;
 }
 

@@ -24,8 +24,8 @@ const RETRIES = 320;
 const LOG_INTERVAL_MS = 10_000;
 
 /**
- * Cursors whose database failed. They wait for their retries here, because in the queue of all cursors
- * they would delay those of the other databases.
+ * Cursors whose database failed, or whose batch had no answer after all its attempts. They wait for
+ * their retries here, because in the queue of all cursors they would delay those of the other databases.
  */
 export class CursorRetries<T extends { failures: number }> {
   readonly #options: CursorRetriesOptions<T>;
