@@ -6,8 +6,8 @@ import type { FlagsOf, FlagTable } from "../command/flags.ts";
 import type { Report } from "../command/report.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
+import { scenario } from "../runs/scenario.ts";
 import { shapeFigures, shapeFlags, shapeOf } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 const declared = {
   ...shapeFlags,

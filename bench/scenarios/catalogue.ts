@@ -1,4 +1,4 @@
-import type { Scenario } from "./scenario.ts";
+import type { Scenario } from "../runs/scenario.ts";
 
 /** Scenarios by name, in the order of the help. Each is loaded on first use: some need packages that others do not. */
 export const scenarios: Readonly<Record<string, () => Promise<{ default: Scenario }>>> = {
@@ -7,6 +7,7 @@ export const scenarios: Readonly<Record<string, () => Promise<{ default: Scenari
   connections: () => import("./connections.ts"),
   rpc: () => import("./rpc.ts"),
   sync: () => import("./sync.ts"),
+  changes: () => import("./changes.ts"),
   growth: () => import("./growth.ts"),
   cost: () => import("./cost.ts"),
   revoke: () => import("./revoke.ts"),

@@ -8,12 +8,12 @@ import { bottlenecksOf } from "../runs/bottleneck.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
 import { runRelay, runRival, type Workload } from "../runs/rival.ts";
 import type { Run } from "../runs/run.ts";
+import { scenario } from "../runs/scenario.ts";
 import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
 import { type Ejabberd, findEjabberd, startEjabberd } from "../servers/ejabberd.ts";
 import { startRival } from "../servers/start.ts";
 import { startDatabase, withCleanUp } from "../system/database.ts";
 import { addressesOf, type Mode, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 const NOT_INSTALLED = "not installed";
 

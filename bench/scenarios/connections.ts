@@ -8,6 +8,7 @@ import { readMachine, readVersions } from "../machine/machine.ts";
 import { readMemory } from "../machine/memory.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, Generators, generatorFlags, type OpenTotals } from "../runs/generators.ts";
+import { scenario } from "../runs/scenario.ts";
 import {
   addressesOf,
   type System,
@@ -16,7 +17,6 @@ import {
   shapeOf,
   socketFlags,
 } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 /** Pause after which memory readings are stable. */
 const SETTLE_MS = 3_000;

@@ -11,6 +11,7 @@ import { readSessionSizes } from "../cost/session-sizes.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { generatorFlags } from "../runs/generators.ts";
+import { scenario } from "../runs/scenario.ts";
 import { readRowBytes } from "../system/row-bytes.ts";
 import {
   addressesOf,
@@ -20,7 +21,6 @@ import {
   shapeOf,
   socketFlags,
 } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 /** Parts in the order in which they run. */
 const parts: Readonly<Record<string, CostPart>> = {

@@ -7,10 +7,10 @@ import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";
 import { run } from "../runs/run.ts";
+import { scenario } from "../runs/scenario.ts";
 import { Histogram } from "../statistics/histogram.ts";
 import { makeGroup } from "../system/groups.ts";
 import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 const declared = {
   ...shapeFlags,

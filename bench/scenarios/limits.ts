@@ -11,10 +11,10 @@ import type { Bench } from "../runs/bench.ts";
 import { type BenchShare, benchShare, bottlenecksOf } from "../runs/bottleneck.ts";
 import { generatorFlags } from "../runs/generators.ts";
 import { runRelay } from "../runs/rival.ts";
+import { scenario } from "../runs/scenario.ts";
 import { usersInPairs } from "../runs/user-pairs.ts";
 import { startDatabase, withCleanUp } from "../system/database.ts";
 import { EntryInserter } from "../system/entry-inserter.ts";
-import { scenario } from "./scenario.ts";
 
 const WARMUP_S = 2;
 

@@ -4,10 +4,10 @@ import type { Load } from "../generator/timing/load.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, generatorFlags } from "../runs/generators.ts";
+import { scenario } from "../runs/scenario.ts";
 import { runUserPairs, usersInPairs } from "../runs/user-pairs.ts";
 import { prefill } from "../system/prefill.ts";
 import { addressesOf, shapeFigures, shapeFlags, shapeOf, socketFlags } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 const declared = {
   ...shapeFlags,

@@ -9,7 +9,7 @@ import { runInterleaved, type Side } from "../comparison/interleaving.ts";
 import { compared, missingFigures, ratiosOf, valuesOf } from "../comparison/ratios.ts";
 import { readMachine } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
-import type { Scenario } from "./scenario.ts";
+import type { Scenario } from "../runs/scenario.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 

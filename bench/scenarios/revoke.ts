@@ -9,6 +9,7 @@ import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { benchShare } from "../runs/bottleneck.ts";
+import { scenario } from "../runs/scenario.ts";
 import { Histogram } from "../statistics/histogram.ts";
 import {
   addressesOf,
@@ -19,7 +20,6 @@ import {
   socketFlags,
 } from "../system/system.ts";
 import type { User } from "../system/users.ts";
-import { scenario } from "./scenario.ts";
 
 /** Bound of the p99 that the documentation promises, milliseconds. */
 const MAX_P99_MS = 1_000;

@@ -9,11 +9,11 @@ import { type CpuSeconds, cpuBetween, readCpu } from "../machine/cpu.ts";
 import { type Machine, readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { benchShare } from "../runs/bottleneck.ts";
+import { scenario } from "../runs/scenario.ts";
 import { Histogram } from "../statistics/histogram.ts";
 import { withCleanUp } from "../system/database.ts";
 import { type Call, HttpCaller } from "../system/http-caller.ts";
 import { type System, shapeFigures, shapeFlags, shapeOf } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 const WARMUP_S = 2;
 const CALLERS = 100;

@@ -6,6 +6,7 @@ import { cpuBetween, readCpu } from "../machine/cpu.ts";
 import { readMachine, readVersions } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
 import { ACKNOWLEDGE_MS, Generators, generatorFlags } from "../runs/generators.ts";
+import { scenario } from "../runs/scenario.ts";
 import { countOutbox, type LogCounts, readLogCounts } from "../system/log-counts.ts";
 import {
   addressesOf,
@@ -15,7 +16,6 @@ import {
   shapeOf,
   socketFlags,
 } from "../system/system.ts";
-import { scenario } from "./scenario.ts";
 
 const WINDOW = 16;
 const STORE_TIMEOUT_MS = 300_000;

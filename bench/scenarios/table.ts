@@ -5,8 +5,8 @@ import { runProgram } from "../command/program.ts";
 import { type Figures, type Report, rounded } from "../command/report.ts";
 import { readMachine } from "../machine/machine.ts";
 import type { Bench } from "../runs/bench.ts";
+import { scenario } from "../runs/scenario.ts";
 import { median } from "../statistics/median.ts";
-import { scenario } from "./scenario.ts";
 
 /** A command of the bench, and the figures of it that the table shows. */
 interface TableRow {

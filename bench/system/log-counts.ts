@@ -29,6 +29,37 @@ export async function countOutbox(urls: readonly string[]): Promise<number> {
   return counts.reduce((total, { rows }) => total + rows, 0);
 }
 
+/** Number of entries of each kind, in the order of `kinds`, which are numbers of `kindNumber`. */
+export async function readKindCounts(
+  urls: readonly string[],
+  kinds: readonly number[],
+): Promise<number[]> {
+  const counts = await queryAll<{ counts: number[] }>(
+    urls,
+    `SELECT array_agg((SELECT count(*)::float8 FROM im.entry e WHERE e.kind = k.kind) ORDER BY k.nr) AS counts
+       FROM unnest($1::smallint[]) WITH ORDINALITY AS k(kind, nr)`,
+    [kinds],
+  );
+  return kinds.map((_, nth) => counts.reduce((sum, row) => sum + row.counts[nth]!, 0));
+}
+
+/** Number of rows of each table of the log, by name. */
+export async function readTableRows(urls: readonly string[]): Promise<ReadonlyMap<string, number>> {
+  const tables = await queryAll<{ names: string[] }>(
+    urls.slice(0, 1),
+    `SELECT array_agg(relname::text) AS names FROM pg_class
+      WHERE relnamespace = 'im'::regnamespace AND relkind = 'r'`,
+  );
+  const names = tables[0]!.names;
+  const counts = await queryAll<{ rows: number[] }>(
+    urls,
+    `SELECT ARRAY[${names.map((name) => `(SELECT count(*)::float8 FROM im.${name})`).join(", ")}] AS rows`,
+  );
+  return new Map(
+    names.map((name, nth) => [name, counts.reduce((sum, { rows }) => sum + rows[nth]!, 0)]),
+  );
+}
+
 /** The first row of a query in each database. */
 async function queryAll<R extends pg.QueryResultRow>(
   urls: readonly string[],

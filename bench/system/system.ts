@@ -36,6 +36,8 @@ export interface System extends Shape {
   readonly url: string;
   /** Address of each connect instance. */
   readonly connectUrls: readonly string[];
+  /** Address of the metrics of each process. */
+  readonly opsUrls: readonly string[];
   readonly postgresUrl: string;
   /** The databases of the log; `postgresUrl` is the first. */
   readonly logUrls: readonly string[];
@@ -96,6 +98,7 @@ async function startInMesh(shape: Shape, secrets: Secrets): Promise<System> {
     ...shape,
     url: mesh.gatewayUrl,
     connectUrls: mesh.connectUrls,
+    opsUrls: mesh.opsUrls,
     postgresUrl: mesh.postgresUrl,
     logUrls: mesh.logUrls,
     rabbitUrl: mesh.backends!.rabbit.url,
@@ -159,6 +162,7 @@ function startInOne(shape: Shape, secrets: Secrets): Promise<System> {
       ...shape,
       url: `http://127.0.0.1:${gatewayPort}`,
       connectUrls: [`http://127.0.0.1:${connectPort}`],
+      opsUrls: [`http://127.0.0.1:${opsPort}`],
       postgresUrl: postgres.url,
       logUrls: [postgres.url, ...others],
       processes: new Map([[all.pid, "all"]]),

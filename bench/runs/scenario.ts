@@ -1,6 +1,6 @@
 import { type FlagsOf, type FlagTable, readFlags } from "../command/flags.ts";
 import type { Report } from "../command/report.ts";
-import type { Bench } from "../runs/bench.ts";
+import type { Bench } from "./bench.ts";
 
 /** One measurement: `npm run bench -- <the file's name> [flags]`. */
 export interface Scenario {
