@@ -43,6 +43,8 @@ export interface CostOptions {
   /** Entries and conversations of the part that measures the log alone. */
   readonly entries: number;
   readonly logConversations: number;
+  /** Messages of the long conversation. */
+  readonly historyEntries: number;
 }
 
 /** Result of a part. */

@@ -4,6 +4,7 @@ import type { CostPart } from "../cost/cost-part.ts";
 import { costFigures, costTable } from "../cost/cost-table.ts";
 import type { Cost } from "../cost/costs.ts";
 import { directCursors, groupCursors } from "../cost/cursor-costs.ts";
+import { historyCosts } from "../cost/history-costs.ts";
 import { logCosts } from "../cost/log-costs.ts";
 import { directAtFullLoad, directAtRate, groupMessages } from "../cost/message-costs.ts";
 import { sessionCosts, TALKERS } from "../cost/session-costs.ts";
@@ -31,6 +32,7 @@ const parts: Readonly<Record<string, CostPart>> = {
   "cursors-group": groupCursors,
   sessions: sessionCosts,
   log: logCosts,
+  history: historyCosts,
 };
 
 const declared = {
@@ -56,6 +58,10 @@ const declared = {
   talk: { default: "20", doc: "sessions: messages a second to others in the busy rows" },
   entries: { default: "10000", doc: "log: entries stored before" },
   "log-conversations": { default: "1000", doc: "log: conversations of these entries" },
+  "history-entries": {
+    default: "1000000",
+    doc: "history: messages of the long conversation, compared with 1,000",
+  },
 } satisfies FlagTable;
 
 /** Figures are µs of CPU per unit of work, by process. Latencies are not measured. */
@@ -104,6 +110,7 @@ async function cost(flags: FlagsOf<typeof declared>, bench: Bench): Promise<Repo
       talk: flags.number("talk", 0.1),
       entries: flags.number("entries", 0),
       logConversations: flags.number("log-conversations"),
+      historyEntries: flags.number("history-entries", 1_000),
     };
     const costs = new Map<string, Cost>();
     const faults: string[] = [];

@@ -15,15 +15,19 @@ import { PLANNER_SETTINGS } from "../../services/server/log/database.ts";
 
 const log = createLog({ service: "bench", instanceId: "bench", level: "warn" });
 
-/** Starts a durable PostgreSQL with Lucky's tables, which are empty. */
+/**
+ * Starts a durable PostgreSQL with Lucky's tables, which are empty. `settings` of PostgreSQL override those of
+ * Lucky's.
+ */
 export async function startDatabase(
   started: Started,
+  settings: Readonly<Record<string, string>> = {},
 ): Promise<{ url: string; socketUrl: string; pool: pg.Pool; ids: Ids }> {
   const folder = await mkdtemp(join(tmpdir(), "lucky-bench-"));
   started.push(() => rm(folder, { recursive: true, force: true }));
   // PostgreSQL runs under another account when this runs as root.
   await chmod(folder, 0o711);
-  const postgres = await startEmbedded({ dataDir: folder, log });
+  const postgres = await startEmbedded({ dataDir: folder, log, settings });
   started.push(() => postgres.stop());
   await migrate({ url: postgres.url, log });
   await assignBuckets([{ url: postgres.url }]);
