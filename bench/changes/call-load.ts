@@ -1,4 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { detailOf } from "#platform/errors.ts";
 import { Histogram } from "../statistics/histogram.ts";
@@ -11,25 +12,34 @@ export interface CallsMade {
   readonly seconds: number;
   /** Latencies of the calls that succeeded, µs. At a fixed rate they count from the due time. */
   readonly latencies: Histogram;
-  /** Refusals with OVERLOADED; each call was repeated after the given time, as clients do. */
-  readonly overloaded: number;
+  /** How often calls were repeated, by reason. */
+  readonly repeated: Readonly<Record<Repeated, number>>;
   /** Failed calls, by error. */
   readonly failures: Readonly<Record<string, number>>;
 }
 
+/** A refusal with OVERLOADED, or a connection that ended without an answer. */
+type Repeated = "overloaded" | "reset";
+
+const RESET_RETRY_MS = 500;
+
 /**
- * Makes a call, and repeats it as long as the server refuses it with OVERLOADED. `refused` is called for each
- * refusal.
+ * Makes a call, and repeats it as clients do: after a refusal with OVERLOADED, and when its connection ended
+ * without an answer. `repeated` is called for each repetition. A call must be harmless when it is repeated.
  */
-export async function retrying<T>(call: () => Promise<T>, refused = () => {}): Promise<T> {
+export async function retrying<T>(
+  call: () => Promise<T>,
+  repeated: (why: Repeated) => void = () => {},
+): Promise<T> {
   for (;;) {
     try {
       return await call();
     } catch (error) {
       const detail = detailOf(error);
-      if (detail?.reason !== ErrorReason.OVERLOADED) throw error;
-      refused();
-      await pause(Number(detail.retryAfterMs));
+      const isReset = detail === undefined && ConnectError.from(error).code === Code.Aborted;
+      if (!isReset && detail?.reason !== ErrorReason.OVERLOADED) throw error;
+      repeated(isReset ? "reset" : "overloaded");
+      await pause(isReset ? RESET_RETRY_MS : Number(detail!.retryAfterMs));
     }
   }
 }
@@ -65,12 +75,12 @@ export async function callSpread(calls: readonly Call[], seconds: number): Promi
 class CallRecord {
   readonly #latencies = new Histogram();
   readonly #failures: Record<string, number> = {};
-  #overloaded = 0;
+  readonly #repeated = { overloaded: 0, reset: 0 };
 
   /** Makes a call. Never rejects. */
   async make(call: Call, sinceMs: number): Promise<void> {
     try {
-      await retrying(call, () => this.#overloaded++);
+      await retrying(call, (why) => this.#repeated[why]++);
       this.#latencies.add((performance.now() - sinceMs) * 1_000);
     } catch (error) {
       const { message } = error as Error;
@@ -81,7 +91,7 @@ class CallRecord {
   made(beganMs: number): CallsMade {
     const seconds = (performance.now() - beganMs) / 1_000;
     const [latencies, failures] = [this.#latencies, this.#failures];
-    return { seconds, latencies, overloaded: this.#overloaded, failures };
+    return { seconds, latencies, repeated: this.#repeated, failures };
   }
 }
 

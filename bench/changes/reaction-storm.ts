@@ -108,7 +108,7 @@ export async function reactionStorm(storm: ReactionStorm): Promise<Report> {
         reactions,
         spread_s: seconds,
         answered_s: rounded(made!.seconds, 2),
-        overloaded: made!.overloaded,
+        repeated: made!.repeated,
         answer_p50_ms: rounded(made!.latencies.percentile(0.5) / 1_000, 0),
         answer_p99_ms: rounded(made!.latencies.percentile(0.99) / 1_000, 0),
         ...counted.figures,
@@ -210,6 +210,10 @@ function compare(
     figures: {
       entries,
       most_entries: mostEntries,
+      entries_per_server_and_2_s: rounded(
+        entries / (system.servers * Math.max(1, (callSeconds * 1_000) / SPACING_MS)),
+        2,
+      ),
       envelopes,
       rows: Object.fromEntries([...added].filter(([, rows]) => rows !== 0)),
     },
