@@ -5,6 +5,8 @@ export interface ProgramOptions {
   readonly args: readonly string[];
   /** Working folder; the folder of this process when absent. */
   readonly cwd?: string;
+  /** Environment variables in addition to those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
   /** "inherit" prints its error output at once; "keep" adds it to `output`. */
   readonly errors: "inherit" | "keep";
 }
@@ -22,10 +24,11 @@ export interface Ended {
  * Runs a program to its end. Sends it SIGTERM when this process exits first. Rejects when the program cannot
  * be started.
  */
-export function runProgram({ program, args, cwd, errors }: ProgramOptions): Promise<Ended> {
+export function runProgram({ program, args, cwd, env, errors }: ProgramOptions): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd,
+      env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", errors === "keep" ? "pipe" : "inherit"],
     });
     const terminate = () => void child.kill("SIGTERM");

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { wholeBench } from "../runs/bench.ts";
-import ratio, { runBench, splitArguments } from "./ratio.ts";
+import ratio, { readSettings, runBench, splitArguments } from "./ratio.ts";
 
 test("flags of the comparison may precede and follow the scenario", () => {
   const expected = {
@@ -81,4 +81,12 @@ test("a run without the compared figures is an error that names them", async (t)
   await assert.rejects(runBench(root, ["sync"]), /did not report server_cpu_us_per_message:/);
   const silent = await checkoutOf(t, `console.log("no JSON");`);
   await assert.rejects(runBench(silent, ["sync"]), /printed no figures:\nno JSON/);
+});
+
+test("settings of one side are read, and other words are refused", () => {
+  const settings = { LUCKY_OTLP_URL: "http://a:1/?b=c", LUCKY_TRACE_ONE_IN: "9" };
+  assert.deepEqual(readSettings(" LUCKY_OTLP_URL=http://a:1/?b=c  LUCKY_TRACE_ONE_IN=9"), settings);
+  assert.deepEqual(readSettings(""), {});
+  for (const text of ["LUCKY_A", "PATH=/bin", "LUCKY_A=1 b=2"])
+    assert.throws(() => readSettings(text), /is not LUCKY_<NAME>=<value>/);
 });

@@ -27,6 +27,10 @@ const flags = {
     default: "",
     doc: 'flags that only this working tree gets, such as --new="--logs 3"',
   },
+  "new-settings": {
+    default: "",
+    doc: 'settings that only this working tree gets, such as --new-settings="LUCKY_TRACE_ONE_IN=1000"',
+  },
   together: {
     default: undefined,
     doc: "runs both sides of a pair at the same time, so that a change of the machine's speed affects both",
@@ -84,6 +88,7 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
     .text("new")
     .split(" ")
     .filter((flag) => flag !== "");
+  const settings = readSettings(read.text("new-settings"));
   await requireComparable(scenario, [...passed, ...onlyNew]);
   const commit = await resolveCommit(ROOT, against);
   const tree = await describeTree(ROOT);
@@ -93,8 +98,9 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
     bench.loadBegins();
     const roots: Readonly<Record<Side, string>> = { new: ROOT, old: checkout.root };
     const run = async (side: Side, pair: number) => {
-      const own = side === "new" ? onlyNew : [];
-      const figures = await runBench(roots[side], [...command, ...own]);
+      const isNew = side === "new";
+      const own = isNew ? onlyNew : [];
+      const figures = await runBench(roots[side], [...command, ...own], isNew ? settings : {});
       console.log(`pair ${pair + 1} of ${count}, ${side}: ${describeRun(figures)}`);
       return figures;
     };
@@ -108,6 +114,7 @@ async function ratio(args: readonly string[], bench: Bench): Promise<Report> {
       figures: {
         command: command.join(" "),
         new_flags: onlyNew.join(" "),
+        new_settings: settings,
         new_commit: tree,
         old_commit: commit,
         ...ratiosOf(pairs),
@@ -139,16 +146,34 @@ async function requireComparable(name: string | undefined, passed: readonly stri
   readFlags(scenario.flags, passed);
 }
 
+/** Parses "LUCKY_A=1 LUCKY_B=2". Throws an error for the user. */
+export function readSettings(text: string): Record<string, string> {
+  const words = text.split(" ").filter((word) => word !== "");
+  return Object.fromEntries(
+    words.map((word) => {
+      const [, name, value] = /^(LUCKY_[A-Z0-9_]+)=(.*)$/.exec(word) ?? [];
+      if (name === undefined || value === undefined)
+        throw new Error(`--new-settings: "${word}" is not LUCKY_<NAME>=<value>`);
+      return [name, value];
+    }),
+  );
+}
+
 /**
  * Runs the bench of a checkout to its end, with the Node from its own packages. Throws an error with all of
  * its output when it fails, reports a fault, or lacks a compared figure.
  */
-export async function runBench(root: string, command: readonly string[]): Promise<Figures> {
+export async function runBench(
+  root: string,
+  command: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Figures> {
   const node = join(root, "node_modules/.bin/node");
   const { end, stdout, output } = await runProgram({
     program: existsSync(node) ? node : process.execPath,
     args: ["--disable-warning=ExperimentalWarning", join(root, "bench/main.ts"), ...command],
     cwd: root,
+    env,
     errors: "keep",
   });
   const failure = (why: string) => new Error(`${command.join(" ")} in ${root} ${why}:\n${output}`);
