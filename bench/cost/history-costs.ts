@@ -33,6 +33,12 @@ const BATCH = 500;
 /** One of so many messages is changed: every second one of them is edited, the others get a reaction. */
 const CHANGED = 100;
 const OUTBOX_BATCHES = 20;
+/**
+ * Direct conversations beside the measured one, and their messages. With a single sender in its statistics,
+ * PostgreSQL would expect that a condition on the sender excludes nothing, and use other indexes.
+ */
+const OTHERS = 100;
+const MESSAGES_OF_OTHERS = 1_000;
 const SAMPLES = 500;
 const WARMUP_SAMPLES = 100;
 const PAGE = 50;
@@ -72,6 +78,9 @@ export const historyCosts: CostPart = ({ bench, historyEntries }) => {
       const logs = new Logs({ pools: [pool], clock, log, answerMs: 2_000 });
       await logs.start();
       started.push(async () => logs.stop());
+      const others = new EntryInserter({ pool, ids, clock });
+      await others.makeConversations(OTHERS);
+      await others.insert(MESSAGES_OF_OTHERS);
       const inserter = new EntryInserter({ pool, ids, clock });
       const [conversationId] = await inserter.makeConversations(1);
       const config = defaultsOf(serverConfig);
@@ -92,7 +101,10 @@ export const historyCosts: CostPart = ({ bench, historyEntries }) => {
         readerId: String(BigInt(conversationId!) + 1n),
         lastSequence,
         async setRead(sequence: number) {
-          await pool.query("UPDATE im.member SET read_sequence = $1", [sequence]);
+          await pool.query("UPDATE im.member SET read_sequence = $1 WHERE conversation_id = $2", [
+            sequence,
+            conversationId,
+          ]);
         },
       };
     };
