@@ -36,6 +36,7 @@ class AuditAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUDIT_ACTION_FOUND_BY_PHONE: _ClassVar[AuditAction]
     AUDIT_ACTION_ACCOUNT_DELETED: _ClassVar[AuditAction]
     AUDIT_ACTION_BATCHES_REPLAYED: _ClassVar[AuditAction]
+    AUDIT_ACTION_MESSAGE_TRACED: _ClassVar[AuditAction]
 ROLE_UNSPECIFIED: Role
 ROLE_USER: Role
 ROLE_BOT: Role
@@ -55,6 +56,7 @@ AUDIT_ACTION_DEVICE_POLICY_SET: AuditAction
 AUDIT_ACTION_FOUND_BY_PHONE: AuditAction
 AUDIT_ACTION_ACCOUNT_DELETED: AuditAction
 AUDIT_ACTION_BATCHES_REPLAYED: AuditAction
+AUDIT_ACTION_MESSAGE_TRACED: AuditAction
 
 class Account(_message.Message):
     __slots__ = ("user", "role", "state", "masked_phone", "logged_in_devices", "last_seen_at_ms")

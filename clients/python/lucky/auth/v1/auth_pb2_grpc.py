@@ -285,6 +285,7 @@ class AuthServiceServicer:
         each change, until it is confirmed, refused or expired. The tokens are returned once, here or by
         GetQrLogin. Fails with QR_LOGIN_NOT_FOUND, with QR_LOGIN_STEP when the tokens were already
         returned, or with OVERLOADED when the instance has too many such streams: then poll GetQrLogin.
+        Not idempotent: the gateway never retries it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -292,7 +293,8 @@ class AuthServiceServicer:
 
     def GetQrLogin(self, request, context):
         """Returns the state of a QR login, for devices that poll, about once a second. Fails with
-        QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned.
+        QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned. Not idempotent:
+        the gateway never retries it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

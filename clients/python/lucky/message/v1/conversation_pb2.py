@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lucky.message.v1 import entry_pb2 as lucky_dot_message_dot_v1_dot_entry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lucky/message/v1/conversation.proto\x12\x10lucky.message.v1\x1a\x1clucky/message/v1/entry.proto\"\xbc\x04\n\x0c\x43onversation\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32\".lucky.message.v1.ConversationKindR\x04kind\x12$\n\x0cpeer_user_id\x18\x03 \x01(\x03\x42\x02\x30\x01R\npeerUserId\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12%\n\x0e\x66irst_sequence\x18\x05 \x01(\x03R\rfirstSequence\x12#\n\rlast_sequence\x18\x06 \x01(\x03R\x0clastSequence\x12\x36\n\nlast_entry\x18\x07 \x01(\x0b\x32\x17.lucky.message.v1.EntryR\tlastEntry\x12!\n\x0cunread_count\x18\x08 \x01(\x03R\x0bunreadCount\x12-\n\x12\x64\x65livered_sequence\x18\t \x01(\x03R\x11\x64\x65liveredSequence\x12#\n\rread_sequence\x18\n \x01(\x03R\x0creadSequence\x12\x16\n\x06member\x18\x0b \x01(\x08R\x06member\x12\x36\n\x17peer_delivered_sequence\x18\x0c \x01(\x03R\x15peerDeliveredSequence\x12,\n\x12peer_read_sequence\x18\r \x01(\x03R\x10peerReadSequence\x12\x14\n\x05\x65poch\x18\x0e \x01(\x03R\x05\x65poch\"r\n\x16GetConversationRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\x03\x42\x02\x30\x01H\x00R\x06userId\x12-\n\x0f\x63onversation_id\x18\x02 \x01(\x03\x42\x02\x30\x01H\x00R\x0e\x63onversationIdB\n\n\x06target\x12\x00\"]\n\x17GetConversationResponse\x12\x42\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1e.lucky.message.v1.ConversationR\x0c\x63onversation*p\n\x10\x43onversationKind\x12!\n\x1d\x43ONVERSATION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONVERSATION_KIND_DIRECT\x10\x01\x12\x1b\n\x17\x43ONVERSATION_KIND_GROUP\x10\x02\x32\x81\x01\n\x13\x43onversationService\x12h\n\x0fGetConversation\x12(.lucky.message.v1.GetConversationRequest\x1a).lucky.message.v1.GetConversationResponse\"\x00\x1a\x00\x42u\n\x13im.lucky.message.v1B\x11\x43onversationProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#lucky/message/v1/conversation.proto\x12\x10lucky.message.v1\x1a\x1clucky/message/v1/entry.proto\"\xcf\x05\n\x0c\x43onversation\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32\".lucky.message.v1.ConversationKindR\x04kind\x12$\n\x0cpeer_user_id\x18\x03 \x01(\x03\x42\x02\x30\x01R\npeerUserId\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12%\n\x0e\x66irst_sequence\x18\x05 \x01(\x03R\rfirstSequence\x12#\n\rlast_sequence\x18\x06 \x01(\x03R\x0clastSequence\x12\x36\n\nlast_entry\x18\x07 \x01(\x0b\x32\x17.lucky.message.v1.EntryR\tlastEntry\x12!\n\x0cunread_count\x18\x08 \x01(\x03R\x0bunreadCount\x12-\n\x12\x64\x65livered_sequence\x18\t \x01(\x03R\x11\x64\x65liveredSequence\x12#\n\rread_sequence\x18\n \x01(\x03R\x0creadSequence\x12\x16\n\x06member\x18\x0b \x01(\x08R\x06member\x12\x36\n\x17peer_delivered_sequence\x18\x0c \x01(\x03R\x15peerDeliveredSequence\x12,\n\x12peer_read_sequence\x18\r \x01(\x03R\x10peerReadSequence\x12\x14\n\x05\x65poch\x18\x0e \x01(\x03R\x05\x65poch\x12\x33\n\x07preview\x18\x0f \x01(\x0b\x32\x19.lucky.message.v1.PreviewR\x07preview\x12\'\n\x0funread_mentions\x18\x10 \x01(\x05R\x0eunreadMentions\x12\x33\n\x16unread_mentions_of_all\x18\x11 \x01(\x05R\x13unreadMentionsOfAll\"n\n\x07Preview\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x1f\n\tsender_id\x18\x02 \x01(\x03\x42\x02\x30\x01R\x08senderId\x12\x12\n\x04kind\x18\x03 \x01(\x05R\x04kind\x12\x12\n\x04text\x18\x04 \x01(\tR\x04text\"r\n\x16GetConversationRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\x03\x42\x02\x30\x01H\x00R\x06userId\x12-\n\x0f\x63onversation_id\x18\x02 \x01(\x03\x42\x02\x30\x01H\x00R\x0e\x63onversationIdB\n\n\x06target\x12\x00\"]\n\x17GetConversationResponse\x12\x42\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1e.lucky.message.v1.ConversationR\x0c\x63onversation*p\n\x10\x43onversationKind\x12!\n\x1d\x43ONVERSATION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONVERSATION_KIND_DIRECT\x10\x01\x12\x1b\n\x17\x43ONVERSATION_KIND_GROUP\x10\x02\x32\x84\x01\n\x13\x43onversationService\x12k\n\x0fGetConversation\x12(.lucky.message.v1.GetConversationRequest\x1a).lucky.message.v1.GetConversationResponse\"\x03\x90\x02\x02\x1a\x00\x42u\n\x13im.lucky.message.v1B\x11\x43onversationProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,18 +37,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONVERSATION'].fields_by_name['conversation_id']._serialized_options = b'0\001'
   _globals['_CONVERSATION'].fields_by_name['peer_user_id']._loaded_options = None
   _globals['_CONVERSATION'].fields_by_name['peer_user_id']._serialized_options = b'0\001'
+  _globals['_PREVIEW'].fields_by_name['sender_id']._loaded_options = None
+  _globals['_PREVIEW'].fields_by_name['sender_id']._serialized_options = b'0\001'
   _globals['_GETCONVERSATIONREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_GETCONVERSATIONREQUEST'].fields_by_name['user_id']._serialized_options = b'0\001'
   _globals['_GETCONVERSATIONREQUEST'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_GETCONVERSATIONREQUEST'].fields_by_name['conversation_id']._serialized_options = b'0\001'
-  _globals['_CONVERSATIONKIND']._serialized_start=873
-  _globals['_CONVERSATIONKIND']._serialized_end=985
+  _globals['_CONVERSATIONSERVICE'].methods_by_name['GetConversation']._loaded_options = None
+  _globals['_CONVERSATIONSERVICE'].methods_by_name['GetConversation']._serialized_options = b'\220\002\002'
+  _globals['_CONVERSATIONKIND']._serialized_start=1132
+  _globals['_CONVERSATIONKIND']._serialized_end=1244
   _globals['_CONVERSATION']._serialized_start=88
-  _globals['_CONVERSATION']._serialized_end=660
-  _globals['_GETCONVERSATIONREQUEST']._serialized_start=662
-  _globals['_GETCONVERSATIONREQUEST']._serialized_end=776
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=778
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=871
-  _globals['_CONVERSATIONSERVICE']._serialized_start=988
-  _globals['_CONVERSATIONSERVICE']._serialized_end=1117
+  _globals['_CONVERSATION']._serialized_end=807
+  _globals['_PREVIEW']._serialized_start=809
+  _globals['_PREVIEW']._serialized_end=919
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=921
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=1035
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=1037
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=1130
+  _globals['_CONVERSATIONSERVICE']._serialized_start=1247
+  _globals['_CONVERSATIONSERVICE']._serialized_end=1379
 # @@protoc_insertion_point(module_scope)

@@ -17,7 +17,7 @@ CONVERSATION_KIND_DIRECT: ConversationKind
 CONVERSATION_KIND_GROUP: ConversationKind
 
 class Conversation(_message.Message):
-    __slots__ = ("conversation_id", "kind", "peer_user_id", "name", "first_sequence", "last_sequence", "last_entry", "unread_count", "delivered_sequence", "read_sequence", "member", "peer_delivered_sequence", "peer_read_sequence", "epoch")
+    __slots__ = ("conversation_id", "kind", "peer_user_id", "name", "first_sequence", "last_sequence", "last_entry", "unread_count", "delivered_sequence", "read_sequence", "member", "peer_delivered_sequence", "peer_read_sequence", "epoch", "preview", "unread_mentions", "unread_mentions_of_all")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PEER_USER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,9 @@ class Conversation(_message.Message):
     PEER_DELIVERED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PEER_READ_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_MENTIONS_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_MENTIONS_OF_ALL_FIELD_NUMBER: _ClassVar[int]
     conversation_id: int
     kind: ConversationKind
     peer_user_id: int
@@ -46,7 +49,22 @@ class Conversation(_message.Message):
     peer_delivered_sequence: int
     peer_read_sequence: int
     epoch: int
-    def __init__(self, conversation_id: _Optional[int] = ..., kind: _Optional[_Union[ConversationKind, str]] = ..., peer_user_id: _Optional[int] = ..., name: _Optional[str] = ..., first_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., last_entry: _Optional[_Union[_entry_pb2.Entry, _Mapping]] = ..., unread_count: _Optional[int] = ..., delivered_sequence: _Optional[int] = ..., read_sequence: _Optional[int] = ..., member: _Optional[bool] = ..., peer_delivered_sequence: _Optional[int] = ..., peer_read_sequence: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+    preview: Preview
+    unread_mentions: int
+    unread_mentions_of_all: int
+    def __init__(self, conversation_id: _Optional[int] = ..., kind: _Optional[_Union[ConversationKind, str]] = ..., peer_user_id: _Optional[int] = ..., name: _Optional[str] = ..., first_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., last_entry: _Optional[_Union[_entry_pb2.Entry, _Mapping]] = ..., unread_count: _Optional[int] = ..., delivered_sequence: _Optional[int] = ..., read_sequence: _Optional[int] = ..., member: _Optional[bool] = ..., peer_delivered_sequence: _Optional[int] = ..., peer_read_sequence: _Optional[int] = ..., epoch: _Optional[int] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., unread_mentions: _Optional[int] = ..., unread_mentions_of_all: _Optional[int] = ...) -> None: ...
+
+class Preview(_message.Message):
+    __slots__ = ("sequence", "sender_id", "kind", "text")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SENDER_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    sender_id: int
+    kind: int
+    text: str
+    def __init__(self, sequence: _Optional[int] = ..., sender_id: _Optional[int] = ..., kind: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetConversationRequest(_message.Message):
     __slots__ = ("user_id", "conversation_id")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lucky.message.v1 import content_pb2 as lucky_dot_message_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clucky/message/v1/entry.proto\x12\x10lucky.message.v1\x1a\x1elucky/message/v1/content.proto\"\xd9\x02\n\x05\x45ntry\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12$\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x03 \x01(\x03R\x0c\x61\x63\x63\x65ptedAtMs\x12!\n\nmessage_id\x18\x04 \x01(\x03\x42\x02\x30\x01R\tmessageId\x12\x1f\n\tsender_id\x18\x05 \x01(\x03\x42\x02\x30\x01R\x08senderId\x12*\n\x11\x63lient_message_id\x18\x06 \x01(\tR\x0f\x63lientMessageId\x12\x33\n\x07\x63ontent\x18\n \x01(\x0b\x32\x19.lucky.message.v1.ContentR\x07\x63ontent\x12\x1b\n\tnot_shown\x18\x10 \x01(\x08R\x08notShown\x12\x1f\n\x0bnot_counted\x18\x11 \x01(\x08R\nnotCountedBn\n\x13im.lucky.message.v1B\nEntryProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clucky/message/v1/entry.proto\x12\x10lucky.message.v1\x1a\x1elucky/message/v1/content.proto\"\xcc\x05\n\x05\x45ntry\x12+\n\x0f\x63onversation_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x0e\x63onversationId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12$\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x03 \x01(\x03R\x0c\x61\x63\x63\x65ptedAtMs\x12!\n\nmessage_id\x18\x04 \x01(\x03\x42\x02\x30\x01R\tmessageId\x12\x1f\n\tsender_id\x18\x05 \x01(\x03\x42\x02\x30\x01R\x08senderId\x12*\n\x11\x63lient_message_id\x18\x06 \x01(\tR\x0f\x63lientMessageId\x12\x34\n\x05state\x18\x08 \x01(\x0b\x32\x1e.lucky.message.v1.MessageStateR\x05state\x12\x30\n\x06origin\x18\t \x01(\x0b\x32\x18.lucky.message.v1.OriginR\x06origin\x12\x33\n\x07\x63ontent\x18\n \x01(\x0b\x32\x19.lucky.message.v1.ContentR\x07\x63ontent\x12*\n\x11reply_to_sequence\x18\x0b \x01(\x03R\x0freplyToSequence\x12\x30\n\x12mentioned_user_ids\x18\x0c \x03(\x03\x42\x02\x30\x01R\x10mentionedUserIds\x12\x1f\n\x0bmention_all\x18\r \x01(\x08R\nmentionAll\x12\x38\n\x05\x65xtra\x18\x0e \x03(\x0b\x32\".lucky.message.v1.Entry.ExtraEntryR\x05\x65xtra\x12\x16\n\x06silent\x18\x0f \x01(\x08R\x06silent\x12\x1b\n\tnot_shown\x18\x10 \x01(\x08R\x08notShown\x12\x1f\n\x0bnot_counted\x18\x11 \x01(\x08R\nnotCounted\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xc4\x02\n\x0cMessageState\x12)\n\x10\x63hanged_sequence\x18\x01 \x01(\x03R\x0f\x63hangedSequence\x12 \n\x0c\x65\x64ited_at_ms\x18\x02 \x01(\x03R\neditedAtMs\x12\x36\n\x08recalled\x18\x03 \x01(\x0b\x32\x1a.lucky.message.v1.RecalledR\x08recalled\x12=\n\treactions\x18\x04 \x03(\x0b\x32\x1f.lucky.message.v1.ReactionCountR\treactions\x12!\n\x0cmy_reactions\x18\x05 \x03(\tR\x0bmyReactions\x12\'\n\x0fpinned_sequence\x18\x06 \x01(\x03R\x0epinnedSequence\x12$\n\x0e\x64\x65leted_for_me\x18\x07 \x01(\x08R\x0c\x64\x65letedForMe\"T\n\x08Recalled\x12\x1b\n\x07user_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x06userId\x12\x13\n\x05\x61t_ms\x18\x02 \x01(\x03R\x04\x61tMs\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"r\n\x06Origin\x12\x1f\n\tsender_id\x18\x01 \x01(\x03\x42\x02\x30\x01R\x08senderId\x12$\n\x0e\x61\x63\x63\x65pted_at_ms\x18\x02 \x01(\x03R\x0c\x61\x63\x63\x65ptedAtMs\x12!\n\nmessage_id\x18\x03 \x01(\x03\x42\x02\x30\x01R\tmessageIdBn\n\x13im.lucky.message.v1B\nEntryProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lucky.message.v1.entry_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023im.lucky.message.v1B\nEntryProtoP\001ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\242\002\003LKY'
+  _globals['_ENTRY_EXTRAENTRY']._loaded_options = None
+  _globals['_ENTRY_EXTRAENTRY']._serialized_options = b'8\001'
   _globals['_ENTRY'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_ENTRY'].fields_by_name['conversation_id']._serialized_options = b'0\001'
   _globals['_ENTRY'].fields_by_name['message_id']._loaded_options = None
   _globals['_ENTRY'].fields_by_name['message_id']._serialized_options = b'0\001'
   _globals['_ENTRY'].fields_by_name['sender_id']._loaded_options = None
   _globals['_ENTRY'].fields_by_name['sender_id']._serialized_options = b'0\001'
+  _globals['_ENTRY'].fields_by_name['mentioned_user_ids']._loaded_options = None
+  _globals['_ENTRY'].fields_by_name['mentioned_user_ids']._serialized_options = b'0\001'
+  _globals['_RECALLED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_RECALLED'].fields_by_name['user_id']._serialized_options = b'0\001'
+  _globals['_ORIGIN'].fields_by_name['sender_id']._loaded_options = None
+  _globals['_ORIGIN'].fields_by_name['sender_id']._serialized_options = b'0\001'
+  _globals['_ORIGIN'].fields_by_name['message_id']._loaded_options = None
+  _globals['_ORIGIN'].fields_by_name['message_id']._serialized_options = b'0\001'
   _globals['_ENTRY']._serialized_start=83
-  _globals['_ENTRY']._serialized_end=428
+  _globals['_ENTRY']._serialized_end=799
+  _globals['_ENTRY_EXTRAENTRY']._serialized_start=743
+  _globals['_ENTRY_EXTRAENTRY']._serialized_end=799
+  _globals['_MESSAGESTATE']._serialized_start=802
+  _globals['_MESSAGESTATE']._serialized_end=1126
+  _globals['_RECALLED']._serialized_start=1128
+  _globals['_RECALLED']._serialized_end=1212
+  _globals['_ORIGIN']._serialized_start=1214
+  _globals['_ORIGIN']._serialized_end=1328
 # @@protoc_insertion_point(module_scope)

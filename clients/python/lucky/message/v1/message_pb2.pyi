@@ -11,16 +11,33 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SendRequest(_message.Message):
-    __slots__ = ("user_id", "conversation_id", "client_message_id", "content")
+    __slots__ = ("user_id", "conversation_id", "client_message_id", "content", "reply_to_sequence", "mentioned_user_ids", "mention_all", "extra", "silent")
+    class ExtraEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
+    REPLY_TO_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MENTIONED_USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    MENTION_ALL_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    SILENT_FIELD_NUMBER: _ClassVar[int]
     user_id: int
     conversation_id: int
     client_message_id: str
     content: _content_pb2.Content
-    def __init__(self, user_id: _Optional[int] = ..., conversation_id: _Optional[int] = ..., client_message_id: _Optional[str] = ..., content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ...) -> None: ...
+    reply_to_sequence: int
+    mentioned_user_ids: _containers.RepeatedScalarFieldContainer[int]
+    mention_all: bool
+    extra: _containers.ScalarMap[str, str]
+    silent: bool
+    def __init__(self, user_id: _Optional[int] = ..., conversation_id: _Optional[int] = ..., client_message_id: _Optional[str] = ..., content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., reply_to_sequence: _Optional[int] = ..., mentioned_user_ids: _Optional[_Iterable[int]] = ..., mention_all: _Optional[bool] = ..., extra: _Optional[_Mapping[str, str]] = ..., silent: _Optional[bool] = ...) -> None: ...
 
 class Accepted(_message.Message):
     __slots__ = ("conversation_id", "sequence", "accepted_at_ms", "message_id")
@@ -57,6 +74,28 @@ class SendResponse(_message.Message):
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     accepted: Accepted
     def __init__(self, accepted: _Optional[_Union[Accepted, _Mapping]] = ...) -> None: ...
+
+class ForwardRequest(_message.Message):
+    __slots__ = ("user_id", "conversation_id", "from_conversation_id", "sequences", "merge", "client_message_ids")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_MESSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    conversation_id: int
+    from_conversation_id: int
+    sequences: _containers.RepeatedScalarFieldContainer[int]
+    merge: bool
+    client_message_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user_id: _Optional[int] = ..., conversation_id: _Optional[int] = ..., from_conversation_id: _Optional[int] = ..., sequences: _Optional[_Iterable[int]] = ..., merge: _Optional[bool] = ..., client_message_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ForwardResponse(_message.Message):
+    __slots__ = ("accepted",)
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    accepted: _containers.RepeatedCompositeFieldContainer[Accepted]
+    def __init__(self, accepted: _Optional[_Iterable[_Union[Accepted, _Mapping]]] = ...) -> None: ...
 
 class ListEntriesRequest(_message.Message):
     __slots__ = ("conversation_id", "after_sequence", "before_sequence", "page_size")

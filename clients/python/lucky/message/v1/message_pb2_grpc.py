@@ -40,6 +40,11 @@ class MessageServiceStub:
                 request_serializer=lucky_dot_message_dot_v1_dot_message__pb2.SendRequest.SerializeToString,
                 response_deserializer=lucky_dot_message_dot_v1_dot_message__pb2.SendResponse.FromString,
                 _registered_method=True)
+        self.Forward = channel.unary_unary(
+                '/lucky.message.v1.MessageService/Forward',
+                request_serializer=lucky_dot_message_dot_v1_dot_message__pb2.ForwardRequest.SerializeToString,
+                response_deserializer=lucky_dot_message_dot_v1_dot_message__pb2.ForwardResponse.FromString,
+                _registered_method=True)
         self.ListEntries = channel.unary_unary(
                 '/lucky.message.v1.MessageService/ListEntries',
                 request_serializer=lucky_dot_message_dot_v1_dot_message__pb2.ListEntriesRequest.SerializeToString,
@@ -69,16 +74,32 @@ class MessageServiceServicer:
     def Send(self, request, context):
         """Appends one message to a conversation. The answer is sent after the commit. Retries are
         deduplicated: a send with a known client_message_id returns the first answer and stores nothing;
-        with other content it fails with KEY_REUSED. Fails with USER_NOT_FOUND,
-        ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED. In a direct conversation the first
-        two also tell, within seconds, that the other user's account was deleted or disabled.
+        with other content it fails with KEY_REUSED. A retry gets the first answer also when the message was
+        edited or recalled meanwhile. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND,
+        NOT_A_MEMBER, MUTED, REPLY_TARGET_INVALID, MENTION_INVALID or MENTION_ALL_DENIED. In a direct
+        conversation the first two also tell, within seconds, that the other user's account was deleted or
+        disabled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Forward(self, request, context):
+        """Copies messages of one conversation into another, one by one or merged into one message. The server
+        copies what the caller may see, with the original's author and time; the caller cannot forge them.
+        Replies, mentions, extra and reactions of the originals are not copied. Each written message is a
+        send, with the refusals of Send, and is deduplicated by its client_message_id. Fails with
+        CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, MESSAGE_RECALLED, FORWARD_DENIED or FORWARD_TOO_LARGE;
+        then nothing was written. After another refusal the messages before the refused one are written,
+        and a retry continues.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """Returns a page of a conversation's log, in ascending order of sequence. Fails with
+        """Returns a page of a conversation's log, in ascending order of sequence: messages, tips and changes,
+        without a gap. ListMessages of HistoryService returns what people see. Fails with
         CONVERSATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,6 +135,11 @@ def add_MessageServiceServicer_to_server(servicer, server):
                     servicer.Send,
                     request_deserializer=lucky_dot_message_dot_v1_dot_message__pb2.SendRequest.FromString,
                     response_serializer=lucky_dot_message_dot_v1_dot_message__pb2.SendResponse.SerializeToString,
+            ),
+            'Forward': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forward,
+                    request_deserializer=lucky_dot_message_dot_v1_dot_message__pb2.ForwardRequest.FromString,
+                    response_serializer=lucky_dot_message_dot_v1_dot_message__pb2.ForwardResponse.SerializeToString,
             ),
             'ListEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntries,
@@ -164,6 +190,33 @@ class MessageService:
             '/lucky.message.v1.MessageService/Send',
             lucky_dot_message_dot_v1_dot_message__pb2.SendRequest.SerializeToString,
             lucky_dot_message_dot_v1_dot_message__pb2.SendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forward(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucky.message.v1.MessageService/Forward',
+            lucky_dot_message_dot_v1_dot_message__pb2.ForwardRequest.SerializeToString,
+            lucky_dot_message_dot_v1_dot_message__pb2.ForwardResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -103,12 +103,14 @@ class SettingsFile(_message.Message):
     def __init__(self, path: _Optional[str] = ..., read_at_ms: _Optional[int] = ..., refused_at_ms: _Optional[int] = ..., faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TraceMessageRequest(_message.Message):
-    __slots__ = ("conversation_id", "sequence")
+    __slots__ = ("conversation_id", "sequence", "reason")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     conversation_id: int
     sequence: int
-    def __init__(self, conversation_id: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+    reason: str
+    def __init__(self, conversation_id: _Optional[int] = ..., sequence: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class TraceMessageResponse(_message.Message):
     __slots__ = ("entry", "publication", "member_count", "delivered_count", "read_count", "members", "instances")
@@ -257,10 +259,12 @@ class ReplayFailedBatchesRequest(_message.Message):
     def __init__(self, batch_ids: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ReplayFailedBatchesResponse(_message.Message):
-    __slots__ = ("replayed",)
+    __slots__ = ("replayed", "unreachable_databases")
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    UNREACHABLE_DATABASES_FIELD_NUMBER: _ClassVar[int]
     replayed: int
-    def __init__(self, replayed: _Optional[int] = ...) -> None: ...
+    unreachable_databases: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, replayed: _Optional[int] = ..., unreachable_databases: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ListDeadLettersRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

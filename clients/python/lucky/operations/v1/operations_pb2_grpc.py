@@ -78,8 +78,10 @@ class OperationsServiceServicer:
     def TraceMessage(self, request, context):
         """Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
         cursors, and the state of its deliveries in connect. The answer has only stored and current data,
-        because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
-        after the last one, or with UNAVAILABLE.
+        because nothing is recorded per message. Waits at most 2 seconds for an instance. The answer shows
+        who talks with whom, so the audit log records every call first, found or not. Fails with
+        CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence after the last one, with
+        PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,9 +98,9 @@ class OperationsServiceServicer:
 
     def ReplayFailedBatches(self, request, context):
         """Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
-        no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
-        with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
-        the batches may be replayed.
+        no longer failed is skipped, and devices deduplicate entries. The audit log records it first.
+        Databases that cannot be reached are listed. Fails with PERMISSION_DENIED when the caller is no
+        longer an operator, or with UNAVAILABLE; then some of the batches may be replayed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

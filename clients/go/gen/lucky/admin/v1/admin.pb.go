@@ -167,21 +167,24 @@ const (
 	AuditAction_AUDIT_ACTION_ACCOUNT_DELETED AuditAction = 8
 	// ReplayFailedBatches of OperationsService.
 	AuditAction_AUDIT_ACTION_BATCHES_REPLAYED AuditAction = 9
+	// TraceMessage of OperationsService.
+	AuditAction_AUDIT_ACTION_MESSAGE_TRACED AuditAction = 10
 )
 
 // Enum value maps for AuditAction.
 var (
 	AuditAction_name = map[int32]string{
-		0: "AUDIT_ACTION_UNSPECIFIED",
-		1: "AUDIT_ACTION_ACCOUNT_DISABLED",
-		2: "AUDIT_ACTION_ACCOUNT_ENABLED",
-		3: "AUDIT_ACTION_LOGGED_OUT",
-		4: "AUDIT_ACTION_PASSWORD_SET",
-		5: "AUDIT_ACTION_ROLE_GRANTED",
-		6: "AUDIT_ACTION_DEVICE_POLICY_SET",
-		7: "AUDIT_ACTION_FOUND_BY_PHONE",
-		8: "AUDIT_ACTION_ACCOUNT_DELETED",
-		9: "AUDIT_ACTION_BATCHES_REPLAYED",
+		0:  "AUDIT_ACTION_UNSPECIFIED",
+		1:  "AUDIT_ACTION_ACCOUNT_DISABLED",
+		2:  "AUDIT_ACTION_ACCOUNT_ENABLED",
+		3:  "AUDIT_ACTION_LOGGED_OUT",
+		4:  "AUDIT_ACTION_PASSWORD_SET",
+		5:  "AUDIT_ACTION_ROLE_GRANTED",
+		6:  "AUDIT_ACTION_DEVICE_POLICY_SET",
+		7:  "AUDIT_ACTION_FOUND_BY_PHONE",
+		8:  "AUDIT_ACTION_ACCOUNT_DELETED",
+		9:  "AUDIT_ACTION_BATCHES_REPLAYED",
+		10: "AUDIT_ACTION_MESSAGE_TRACED",
 	}
 	AuditAction_value = map[string]int32{
 		"AUDIT_ACTION_UNSPECIFIED":       0,
@@ -194,6 +197,7 @@ var (
 		"AUDIT_ACTION_FOUND_BY_PHONE":    7,
 		"AUDIT_ACTION_ACCOUNT_DELETED":   8,
 		"AUDIT_ACTION_BATCHES_REPLAYED":  9,
+		"AUDIT_ACTION_MESSAGE_TRACED":    10,
 	}
 )
 
@@ -1544,7 +1548,7 @@ const file_lucky_admin_v1_admin_proto_rawDesc = "" +
 	"\x19ACCOUNT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14ACCOUNT_STATE_ACTIVE\x10\x01\x12\x1a\n" +
 	"\x16ACCOUNT_STATE_DISABLED\x10\x02\x12\x19\n" +
-	"\x15ACCOUNT_STATE_DELETED\x10\x03*\xd5\x02\n" +
+	"\x15ACCOUNT_STATE_DELETED\x10\x03*\xf6\x02\n" +
 	"\vAuditAction\x12\x1c\n" +
 	"\x18AUDIT_ACTION_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dAUDIT_ACTION_ACCOUNT_DISABLED\x10\x01\x12 \n" +
@@ -1555,16 +1559,18 @@ const file_lucky_admin_v1_admin_proto_rawDesc = "" +
 	"\x1eAUDIT_ACTION_DEVICE_POLICY_SET\x10\x06\x12\x1f\n" +
 	"\x1bAUDIT_ACTION_FOUND_BY_PHONE\x10\a\x12 \n" +
 	"\x1cAUDIT_ACTION_ACCOUNT_DELETED\x10\b\x12!\n" +
-	"\x1dAUDIT_ACTION_BATCHES_REPLAYED\x10\t2\xd8\x06\n" +
-	"\fAdminService\x12[\n" +
-	"\fFindAccounts\x12#.lucky.admin.v1.FindAccountsRequest\x1a$.lucky.admin.v1.FindAccountsResponse\"\x00\x12a\n" +
+	"\x1dAUDIT_ACTION_BATCHES_REPLAYED\x10\t\x12\x1f\n" +
+	"\x1bAUDIT_ACTION_MESSAGE_TRACED\x10\n" +
+	"2\xe1\x06\n" +
+	"\fAdminService\x12^\n" +
+	"\fFindAccounts\x12#.lucky.admin.v1.FindAccountsRequest\x1a$.lucky.admin.v1.FindAccountsResponse\"\x03\x90\x02\x02\x12a\n" +
 	"\x0eDisableAccount\x12%.lucky.admin.v1.DisableAccountRequest\x1a&.lucky.admin.v1.DisableAccountResponse\"\x00\x12^\n" +
 	"\rEnableAccount\x12$.lucky.admin.v1.EnableAccountRequest\x1a%.lucky.admin.v1.EnableAccountResponse\"\x00\x12X\n" +
 	"\vForceLogout\x12\".lucky.admin.v1.ForceLogoutRequest\x1a#.lucky.admin.v1.ForceLogoutResponse\"\x00\x12X\n" +
 	"\vSetPassword\x12\".lucky.admin.v1.SetPasswordRequest\x1a#.lucky.admin.v1.SetPasswordResponse\"\x00\x12R\n" +
-	"\tGrantRole\x12 .lucky.admin.v1.GrantRoleRequest\x1a!.lucky.admin.v1.GrantRoleResponse\"\x00\x12R\n" +
-	"\tListAudit\x12 .lucky.admin.v1.ListAuditRequest\x1a!.lucky.admin.v1.ListAuditResponse\"\x00\x12d\n" +
-	"\x0fGetDevicePolicy\x12&.lucky.admin.v1.GetDevicePolicyRequest\x1a'.lucky.admin.v1.GetDevicePolicyResponse\"\x00\x12d\n" +
+	"\tGrantRole\x12 .lucky.admin.v1.GrantRoleRequest\x1a!.lucky.admin.v1.GrantRoleResponse\"\x00\x12U\n" +
+	"\tListAudit\x12 .lucky.admin.v1.ListAuditRequest\x1a!.lucky.admin.v1.ListAuditResponse\"\x03\x90\x02\x02\x12g\n" +
+	"\x0fGetDevicePolicy\x12&.lucky.admin.v1.GetDevicePolicyRequest\x1a'.lucky.admin.v1.GetDevicePolicyResponse\"\x03\x90\x02\x02\x12d\n" +
 	"\x0fSetDevicePolicy\x12&.lucky.admin.v1.SetDevicePolicyRequest\x1a'.lucky.admin.v1.SetDevicePolicyResponse\"\x00\x1a\x00Bh\n" +
 	"\x11im.lucky.admin.v1B\n" +
 	"AdminProtoP\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/admin/v1;adminv1\xa2\x02\x03LKYb\x06proto3"

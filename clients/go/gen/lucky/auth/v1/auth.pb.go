@@ -3089,14 +3089,14 @@ const file_lucky_auth_v1_auth_proto_rawDesc = "" +
 	"\x16QR_LOGIN_STATE_SCANNED\x10\x02\x12\x1c\n" +
 	"\x18QR_LOGIN_STATE_CONFIRMED\x10\x03\x12\x1a\n" +
 	"\x16QR_LOGIN_STATE_REFUSED\x10\x04\x12\x1a\n" +
-	"\x16QR_LOGIN_STATE_EXPIRED\x10\x052\xeb\r\n" +
-	"\vAuthService\x12Y\n" +
-	"\fGetPublicKey\x12\".lucky.auth.v1.GetPublicKeyRequest\x1a#.lucky.auth.v1.GetPublicKeyResponse\"\x00\x12M\n" +
+	"\x16QR_LOGIN_STATE_EXPIRED\x10\x052\xf1\r\n" +
+	"\vAuthService\x12\\\n" +
+	"\fGetPublicKey\x12\".lucky.auth.v1.GetPublicKeyRequest\x1a#.lucky.auth.v1.GetPublicKeyResponse\"\x03\x90\x02\x02\x12M\n" +
 	"\bRegister\x12\x1e.lucky.auth.v1.RegisterRequest\x1a\x1f.lucky.auth.v1.RegisterResponse\"\x00\x12D\n" +
 	"\x05Login\x12\x1b.lucky.auth.v1.LoginRequest\x1a\x1c.lucky.auth.v1.LoginResponse\"\x00\x12J\n" +
 	"\aRefresh\x12\x1d.lucky.auth.v1.RefreshRequest\x1a\x1e.lucky.auth.v1.RefreshResponse\"\x00\x12G\n" +
-	"\x06Logout\x12\x1c.lucky.auth.v1.LogoutRequest\x1a\x1d.lucky.auth.v1.LogoutResponse\"\x00\x12J\n" +
-	"\aGetJwks\x12\x1d.lucky.auth.v1.GetJwksRequest\x1a\x1e.lucky.auth.v1.GetJwksResponse\"\x00\x12b\n" +
+	"\x06Logout\x12\x1c.lucky.auth.v1.LogoutRequest\x1a\x1d.lucky.auth.v1.LogoutResponse\"\x00\x12M\n" +
+	"\aGetJwks\x12\x1d.lucky.auth.v1.GetJwksRequest\x1a\x1e.lucky.auth.v1.GetJwksResponse\"\x03\x90\x02\x02\x12b\n" +
 	"\x0fRegisterByPhone\x12%.lucky.auth.v1.RegisterByPhoneRequest\x1a&.lucky.auth.v1.RegisterByPhoneResponse\"\x00\x12V\n" +
 	"\vSendSmsCode\x12!.lucky.auth.v1.SendSmsCodeRequest\x1a\".lucky.auth.v1.SendSmsCodeResponse\"\x00\x12_\n" +
 	"\x0eLoginBySmsCode\x12$.lucky.auth.v1.LoginBySmsCodeRequest\x1a%.lucky.auth.v1.LoginBySmsCodeResponse\"\x00\x12_\n" +

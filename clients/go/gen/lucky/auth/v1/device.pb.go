@@ -649,12 +649,12 @@ const file_lucky_auth_v1_device_proto_rawDesc = "" +
 	"\x19RevokeOtherDevicesRequest\x12*\n" +
 	"\x05proof\x18\x01 \x01(\v2\x14.lucky.auth.v1.ProofR\x05proof\"6\n" +
 	"\x1aRevokeOtherDevicesResponse\x12\x18\n" +
-	"\arevoked\x18\x01 \x01(\x05R\arevoked2\xfc\x03\n" +
-	"\rDeviceService\x12V\n" +
-	"\vListDevices\x12!.lucky.auth.v1.ListDevicesRequest\x1a\".lucky.auth.v1.ListDevicesResponse\"\x00\x12Y\n" +
+	"\arevoked\x18\x01 \x01(\x05R\arevoked2\x82\x04\n" +
+	"\rDeviceService\x12Y\n" +
+	"\vListDevices\x12!.lucky.auth.v1.ListDevicesRequest\x1a\".lucky.auth.v1.ListDevicesResponse\"\x03\x90\x02\x02\x12Y\n" +
 	"\fRenameDevice\x12\".lucky.auth.v1.RenameDeviceRequest\x1a#.lucky.auth.v1.RenameDeviceResponse\"\x00\x12Y\n" +
-	"\fRevokeDevice\x12\".lucky.auth.v1.RevokeDeviceRequest\x1a#.lucky.auth.v1.RevokeDeviceResponse\"\x00\x12n\n" +
-	"\x13ListSecurityNotices\x12).lucky.auth.v1.ListSecurityNoticesRequest\x1a*.lucky.auth.v1.ListSecurityNoticesResponse\"\x00\x12k\n" +
+	"\fRevokeDevice\x12\".lucky.auth.v1.RevokeDeviceRequest\x1a#.lucky.auth.v1.RevokeDeviceResponse\"\x00\x12q\n" +
+	"\x13ListSecurityNotices\x12).lucky.auth.v1.ListSecurityNoticesRequest\x1a*.lucky.auth.v1.ListSecurityNoticesResponse\"\x03\x90\x02\x02\x12k\n" +
 	"\x12RevokeOtherDevices\x12(.lucky.auth.v1.RevokeOtherDevicesRequest\x1a).lucky.auth.v1.RevokeOtherDevicesResponse\"\x00\x1a\x00Bf\n" +
 	"\x10im.lucky.auth.v1B\vDeviceProtoP\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/auth/v1;authv1\xa2\x02\x03LKYb\x06proto3"
 

@@ -127,6 +127,38 @@ const (
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 39
 	// canceled: the caller cancelled the call, or disconnected. The server may have carried it out.
 	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 40
+	// not_found: no such message, or none that the caller may see: it is outside of what the caller may
+	// read, the caller has deleted it for themselves, or the sequence is not of a message.
+	ErrorReason_ERROR_REASON_MESSAGE_NOT_FOUND ErrorReason = 41
+	// failed_precondition: the message was recalled.
+	ErrorReason_ERROR_REASON_MESSAGE_RECALLED ErrorReason = 42
+	// failed_precondition: the time in which the message may be changed has passed, or the operator has
+	// switched the change off.
+	ErrorReason_ERROR_REASON_CHANGE_WINDOW_PASSED ErrorReason = 43
+	// failed_precondition: the message was edited as often as it may be.
+	ErrorReason_ERROR_REASON_CHANGE_LIMIT_REACHED ErrorReason = 44
+	// permission_denied: the caller may not make this change: the message is another user's, its kind
+	// cannot be edited, or the rule of the group does not let the caller pin.
+	ErrorReason_ERROR_REASON_CHANGE_DENIED ErrorReason = 45
+	// invalid_argument: the message to reply to does not exist in the conversation, the sender may not
+	// see it, or it was recalled.
+	ErrorReason_ERROR_REASON_REPLY_TARGET_INVALID ErrorReason = 46
+	// invalid_argument: a mentioned user is not a member of the conversation.
+	ErrorReason_ERROR_REASON_MENTION_INVALID ErrorReason = 47
+	// permission_denied: the sender may not mention all members.
+	ErrorReason_ERROR_REASON_MENTION_ALL_DENIED ErrorReason = 48
+	// invalid_argument: a reaction is not exactly one emoji.
+	ErrorReason_ERROR_REASON_REACTION_INVALID ErrorReason = 49
+	// failed_precondition: the message has the maximum number of different reactions, or the operator
+	// has switched reactions off.
+	ErrorReason_ERROR_REASON_REACTION_LIMIT_REACHED ErrorReason = 50
+	// failed_precondition: the conversation has the maximum number of pinned messages, or the operator
+	// has switched pins off.
+	ErrorReason_ERROR_REASON_PIN_LIMIT_REACHED ErrorReason = 51
+	// permission_denied: a message of this kind cannot be forwarded, nor can a tip.
+	ErrorReason_ERROR_REASON_FORWARD_DENIED ErrorReason = 52
+	// invalid_argument: the messages to forward are together larger than 64 KiB.
+	ErrorReason_ERROR_REASON_FORWARD_TOO_LARGE ErrorReason = 53
 )
 
 // Enum value maps for ErrorReason.
@@ -173,6 +205,19 @@ var (
 		38: "ERROR_REASON_PROOF_REQUIRED",
 		39: "ERROR_REASON_DEADLINE_EXCEEDED",
 		40: "ERROR_REASON_CANCELED",
+		41: "ERROR_REASON_MESSAGE_NOT_FOUND",
+		42: "ERROR_REASON_MESSAGE_RECALLED",
+		43: "ERROR_REASON_CHANGE_WINDOW_PASSED",
+		44: "ERROR_REASON_CHANGE_LIMIT_REACHED",
+		45: "ERROR_REASON_CHANGE_DENIED",
+		46: "ERROR_REASON_REPLY_TARGET_INVALID",
+		47: "ERROR_REASON_MENTION_INVALID",
+		48: "ERROR_REASON_MENTION_ALL_DENIED",
+		49: "ERROR_REASON_REACTION_INVALID",
+		50: "ERROR_REASON_REACTION_LIMIT_REACHED",
+		51: "ERROR_REASON_PIN_LIMIT_REACHED",
+		52: "ERROR_REASON_FORWARD_DENIED",
+		53: "ERROR_REASON_FORWARD_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -216,6 +261,19 @@ var (
 		"ERROR_REASON_PROOF_REQUIRED":         38,
 		"ERROR_REASON_DEADLINE_EXCEEDED":      39,
 		"ERROR_REASON_CANCELED":               40,
+		"ERROR_REASON_MESSAGE_NOT_FOUND":      41,
+		"ERROR_REASON_MESSAGE_RECALLED":       42,
+		"ERROR_REASON_CHANGE_WINDOW_PASSED":   43,
+		"ERROR_REASON_CHANGE_LIMIT_REACHED":   44,
+		"ERROR_REASON_CHANGE_DENIED":          45,
+		"ERROR_REASON_REPLY_TARGET_INVALID":   46,
+		"ERROR_REASON_MENTION_INVALID":        47,
+		"ERROR_REASON_MENTION_ALL_DENIED":     48,
+		"ERROR_REASON_REACTION_INVALID":       49,
+		"ERROR_REASON_REACTION_LIMIT_REACHED": 50,
+		"ERROR_REASON_PIN_LIMIT_REACHED":      51,
+		"ERROR_REASON_FORWARD_DENIED":         52,
+		"ERROR_REASON_FORWARD_TOO_LARGE":      53,
 	}
 )
 
@@ -320,8 +378,7 @@ const file_lucky_error_v1_error_proto_rawDesc = "" +
 	"\vErrorDetail\x123\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1b.lucky.error.v1.ErrorReasonR\x06reason\x12$\n" +
 	"\x0eretry_after_ms\x18\x02 \x01(\x03R\fretryAfterMs\x12\x14\n" +
-	"\x05field\x18\x03 \x01(\tR\x05field*\xe4\n" +
-	"\n" +
+	"\x05field\x18\x03 \x01(\tR\x05field*\xbc\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12!\n" +
@@ -364,7 +421,20 @@ const file_lucky_error_v1_error_proto_rawDesc = "" +
 	"\x17ERROR_REASON_LAST_ADMIN\x10%\x12\x1f\n" +
 	"\x1bERROR_REASON_PROOF_REQUIRED\x10&\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10'\x12\x19\n" +
-	"\x15ERROR_REASON_CANCELED\x10(Bh\n" +
+	"\x15ERROR_REASON_CANCELED\x10(\x12\"\n" +
+	"\x1eERROR_REASON_MESSAGE_NOT_FOUND\x10)\x12!\n" +
+	"\x1dERROR_REASON_MESSAGE_RECALLED\x10*\x12%\n" +
+	"!ERROR_REASON_CHANGE_WINDOW_PASSED\x10+\x12%\n" +
+	"!ERROR_REASON_CHANGE_LIMIT_REACHED\x10,\x12\x1e\n" +
+	"\x1aERROR_REASON_CHANGE_DENIED\x10-\x12%\n" +
+	"!ERROR_REASON_REPLY_TARGET_INVALID\x10.\x12 \n" +
+	"\x1cERROR_REASON_MENTION_INVALID\x10/\x12#\n" +
+	"\x1fERROR_REASON_MENTION_ALL_DENIED\x100\x12!\n" +
+	"\x1dERROR_REASON_REACTION_INVALID\x101\x12'\n" +
+	"#ERROR_REASON_REACTION_LIMIT_REACHED\x102\x12\"\n" +
+	"\x1eERROR_REASON_PIN_LIMIT_REACHED\x103\x12\x1f\n" +
+	"\x1bERROR_REASON_FORWARD_DENIED\x104\x12\"\n" +
+	"\x1eERROR_REASON_FORWARD_TOO_LARGE\x105Bh\n" +
 	"\x11im.lucky.error.v1B\n" +
 	"ErrorProtoP\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/error/v1;errorv1\xa2\x02\x03LKYb\x06proto3"
 

@@ -2119,9 +2119,9 @@ const file_lucky_frame_v1_frame_proto_rawDesc = "" +
 	"\x18CLOSE_CODE_TOKEN_REVOKED\x10\x95#\x12\x18\n" +
 	"\x13CLOSE_CODE_REPLACED\x10\x96#\x12$\n" +
 	"\x1fCLOSE_CODE_DEVICE_LIMIT_REACHED\x10\x97#\x12\x1e\n" +
-	"\x19CLOSE_CODE_CLIENT_TOO_OLD\x10\x98#2y\n" +
-	"\x0fEndpointService\x12d\n" +
-	"\x0fResolveEndpoint\x12&.lucky.frame.v1.ResolveEndpointRequest\x1a'.lucky.frame.v1.ResolveEndpointResponse\"\x00\x1a\x00Bh\n" +
+	"\x19CLOSE_CODE_CLIENT_TOO_OLD\x10\x98#2|\n" +
+	"\x0fEndpointService\x12g\n" +
+	"\x0fResolveEndpoint\x12&.lucky.frame.v1.ResolveEndpointRequest\x1a'.lucky.frame.v1.ResolveEndpointResponse\"\x03\x90\x02\x02\x1a\x00Bh\n" +
 	"\x11im.lucky.frame.v1B\n" +
 	"FrameProtoP\x01Z?github.com/lucky-im/lucky/clients/go/gen/lucky/frame/v1;framev1\xa2\x02\x03LKYb\x06proto3"
 

@@ -800,11 +800,11 @@ const file_lucky_group_v1_group_proto_rawDesc = "" +
 	"\n" +
 	"ROLE_ADMIN\x10\x02\x12\x0e\n" +
 	"\n" +
-	"ROLE_OWNER\x10\x032\xc9\x03\n" +
+	"ROLE_OWNER\x10\x032\xcf\x03\n" +
 	"\fGroupService\x12X\n" +
-	"\vCreateGroup\x12\".lucky.group.v1.CreateGroupRequest\x1a#.lucky.group.v1.CreateGroupResponse\"\x00\x12O\n" +
-	"\bGetGroup\x12\x1f.lucky.group.v1.GetGroupRequest\x1a .lucky.group.v1.GetGroupResponse\"\x00\x12X\n" +
-	"\vListMembers\x12\".lucky.group.v1.ListMembersRequest\x1a#.lucky.group.v1.ListMembersResponse\"\x00\x12U\n" +
+	"\vCreateGroup\x12\".lucky.group.v1.CreateGroupRequest\x1a#.lucky.group.v1.CreateGroupResponse\"\x00\x12R\n" +
+	"\bGetGroup\x12\x1f.lucky.group.v1.GetGroupRequest\x1a .lucky.group.v1.GetGroupResponse\"\x03\x90\x02\x02\x12[\n" +
+	"\vListMembers\x12\".lucky.group.v1.ListMembersRequest\x1a#.lucky.group.v1.ListMembersResponse\"\x03\x90\x02\x02\x12U\n" +
 	"\n" +
 	"AddMembers\x12!.lucky.group.v1.AddMembersRequest\x1a\".lucky.group.v1.AddMembersResponse\"\x00\x12[\n" +
 	"\fRemoveMember\x12#.lucky.group.v1.RemoveMemberRequest\x1a$.lucky.group.v1.RemoveMemberResponse\"\x00\x1a\x00Bh\n" +

@@ -108,6 +108,12 @@ type Content struct {
 	//	*Content_Tip
 	//	*Content_CallRecord
 	//	*Content_Custom
+	//	*Content_Merged
+	//	*Content_Edit
+	//	*Content_Recall
+	//	*Content_Reactions
+	//	*Content_Pin
+	//	*Content_Unpin
 	Kind isContent_Kind `protobuf_oneof:"kind"`
 	// Text for clients that do not know the kind, in the sender's language, at most 255 characters. Set
 	// by the sender; empty for none.
@@ -270,6 +276,60 @@ func (x *Content) GetCustom() *Custom {
 	return nil
 }
 
+func (x *Content) GetMerged() *Merged {
+	if x != nil {
+		if x, ok := x.Kind.(*Content_Merged); ok {
+			return x.Merged
+		}
+	}
+	return nil
+}
+
+func (x *Content) GetEdit() *Edit {
+	if x != nil {
+		if x, ok := x.Kind.(*Content_Edit); ok {
+			return x.Edit
+		}
+	}
+	return nil
+}
+
+func (x *Content) GetRecall() *Recall {
+	if x != nil {
+		if x, ok := x.Kind.(*Content_Recall); ok {
+			return x.Recall
+		}
+	}
+	return nil
+}
+
+func (x *Content) GetReactions() *Reactions {
+	if x != nil {
+		if x, ok := x.Kind.(*Content_Reactions); ok {
+			return x.Reactions
+		}
+	}
+	return nil
+}
+
+func (x *Content) GetPin() *Pin {
+	if x != nil {
+		if x, ok := x.Kind.(*Content_Pin); ok {
+			return x.Pin
+		}
+	}
+	return nil
+}
+
+func (x *Content) GetUnpin() *Unpin {
+	if x != nil {
+		if x, ok := x.Kind.(*Content_Unpin); ok {
+			return x.Unpin
+		}
+	}
+	return nil
+}
+
 func (x *Content) GetFallbackText() string {
 	if x != nil {
 		return x.FallbackText
@@ -346,6 +406,37 @@ type Content_Custom struct {
 	Custom *Custom `protobuf:"bytes,13,opt,name=custom,proto3,oneof"`
 }
 
+type Content_Merged struct {
+	// Several forwarded messages, shown as one. Only the server writes it, for Forward.
+	Merged *Merged `protobuf:"bytes,14,opt,name=merged,proto3,oneof"`
+}
+
+type Content_Edit struct {
+	// Change: an edit of a message. The kinds from 20 on are changes of earlier messages. Only the
+	// server writes them. They are no lines of the conversation and never count as unread.
+	Edit *Edit `protobuf:"bytes,20,opt,name=edit,proto3,oneof"`
+}
+
+type Content_Recall struct {
+	// Change: messages were recalled.
+	Recall *Recall `protobuf:"bytes,21,opt,name=recall,proto3,oneof"`
+}
+
+type Content_Reactions struct {
+	// Change: the reactions to a message.
+	Reactions *Reactions `protobuf:"bytes,22,opt,name=reactions,proto3,oneof"`
+}
+
+type Content_Pin struct {
+	// Change: a message was pinned.
+	Pin *Pin `protobuf:"bytes,23,opt,name=pin,proto3,oneof"`
+}
+
+type Content_Unpin struct {
+	// Change: a message is no longer pinned.
+	Unpin *Unpin `protobuf:"bytes,24,opt,name=unpin,proto3,oneof"`
+}
+
 func (*Content_Text) isContent_Kind() {}
 
 func (*Content_Image) isContent_Kind() {}
@@ -371,6 +462,18 @@ func (*Content_Tip) isContent_Kind() {}
 func (*Content_CallRecord) isContent_Kind() {}
 
 func (*Content_Custom) isContent_Kind() {}
+
+func (*Content_Merged) isContent_Kind() {}
+
+func (*Content_Edit) isContent_Kind() {}
+
+func (*Content_Recall) isContent_Kind() {}
+
+func (*Content_Reactions) isContent_Kind() {}
+
+func (*Content_Pin) isContent_Kind() {}
+
+func (*Content_Unpin) isContent_Kind() {}
 
 // Plain text.
 type Text struct {
@@ -542,7 +645,9 @@ type Image struct {
 	// Height, pixels; 0: not known.
 	HeightPx int32 `protobuf:"varint,3,opt,name=height_px,json=heightPx,proto3" json:"height_px,omitempty"`
 	// Preview: a small encoded picture, at most 4 KiB; empty for none.
-	Preview       []byte `protobuf:"bytes,4,opt,name=preview,proto3" json:"preview,omitempty"`
+	Preview []byte `protobuf:"bytes,4,opt,name=preview,proto3" json:"preview,omitempty"`
+	// Text below it, at most 1,024 characters; empty for none. The author may edit it.
+	Caption       string `protobuf:"bytes,5,opt,name=caption,proto3" json:"caption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -605,6 +710,13 @@ func (x *Image) GetPreview() []byte {
 	return nil
 }
 
+func (x *Image) GetCaption() string {
+	if x != nil {
+		return x.Caption
+	}
+	return ""
+}
+
 // Video.
 type Video struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -617,7 +729,9 @@ type Video struct {
 	// Height, pixels; 0: not known.
 	HeightPx int32 `protobuf:"varint,4,opt,name=height_px,json=heightPx,proto3" json:"height_px,omitempty"`
 	// Picture to show before playback. Absent for none.
-	Cover         *Media `protobuf:"bytes,5,opt,name=cover,proto3" json:"cover,omitempty"`
+	Cover *Media `protobuf:"bytes,5,opt,name=cover,proto3" json:"cover,omitempty"`
+	// Text below it, at most 1,024 characters; empty for none. The author may edit it.
+	Caption       string `protobuf:"bytes,6,opt,name=caption,proto3" json:"caption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -687,6 +801,13 @@ func (x *Video) GetCover() *Media {
 	return nil
 }
 
+func (x *Video) GetCaption() string {
+	if x != nil {
+		return x.Caption
+	}
+	return ""
+}
+
 // Voice or music.
 type Audio struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -695,7 +816,9 @@ type Audio struct {
 	// Duration, milliseconds; 0: not known.
 	DurationMs int64 `protobuf:"varint,2,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
 	// Loudness over time, for drawing: one byte a step, at most 256 steps; empty for none.
-	Waveform      []byte `protobuf:"bytes,3,opt,name=waveform,proto3" json:"waveform,omitempty"`
+	Waveform []byte `protobuf:"bytes,3,opt,name=waveform,proto3" json:"waveform,omitempty"`
+	// Text below it, at most 1,024 characters; empty for none. The author may edit it.
+	Caption       string `protobuf:"bytes,4,opt,name=caption,proto3" json:"caption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -751,13 +874,22 @@ func (x *Audio) GetWaveform() []byte {
 	return nil
 }
 
+func (x *Audio) GetCaption() string {
+	if x != nil {
+		return x.Caption
+	}
+	return ""
+}
+
 // Any other file.
 type File struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file.
 	Media *Media `protobuf:"bytes,1,opt,name=media,proto3" json:"media,omitempty"`
 	// File name, 1 to 255 characters.
-	FileName      string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// Text below it, at most 1,024 characters; empty for none. The author may edit it.
+	Caption       string `protobuf:"bytes,3,opt,name=caption,proto3" json:"caption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -802,6 +934,13 @@ func (x *File) GetMedia() *Media {
 func (x *File) GetFileName() string {
 	if x != nil {
 		return x.FileName
+	}
+	return ""
+}
+
+func (x *File) GetCaption() string {
+	if x != nil {
+		return x.Caption
 	}
 	return ""
 }
@@ -1471,6 +1610,446 @@ func (x *Custom) GetData() []byte {
 	return nil
 }
 
+// Messages that were forwarded as one, in the order of their original conversation. Only the server
+// writes it: it copies what the user who forwards may see.
+type Merged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The messages, 1 to 100.
+	Items         []*Merged_Item `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Merged) Reset() {
+	*x = Merged{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Merged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Merged) ProtoMessage() {}
+
+func (x *Merged) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Merged.ProtoReflect.Descriptor instead.
+func (*Merged) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Merged) GetItems() []*Merged_Item {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+// Change of a message by its author: of its text, or of the caption of a picture, a video, a recording
+// or a file. Only the server writes it, for EditMessage.
+type Edit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the message.
+	TargetSequence int64 `protobuf:"varint,1,opt,name=target_sequence,json=targetSequence,proto3" json:"target_sequence,omitempty"`
+	// The new text. Absent when a later edit or a recall has replaced it: then the entry changes
+	// nothing.
+	//
+	// Types that are valid to be assigned to Change:
+	//
+	//	*Edit_Text
+	//	*Edit_Caption
+	Change isEdit_Change `protobuf_oneof:"change"`
+	// Replaces Entry.mentioned_user_ids.
+	MentionedUserIds []int64 `protobuf:"varint,4,rep,packed,name=mentioned_user_ids,json=mentionedUserIds,proto3" json:"mentioned_user_ids,omitempty"`
+	// Replaces Entry.mention_all.
+	MentionAll    bool `protobuf:"varint,5,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Edit) Reset() {
+	*x = Edit{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Edit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Edit) ProtoMessage() {}
+
+func (x *Edit) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Edit.ProtoReflect.Descriptor instead.
+func (*Edit) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Edit) GetTargetSequence() int64 {
+	if x != nil {
+		return x.TargetSequence
+	}
+	return 0
+}
+
+func (x *Edit) GetChange() isEdit_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *Edit) GetText() *Text {
+	if x != nil {
+		if x, ok := x.Change.(*Edit_Text); ok {
+			return x.Text
+		}
+	}
+	return nil
+}
+
+func (x *Edit) GetCaption() string {
+	if x != nil {
+		if x, ok := x.Change.(*Edit_Caption); ok {
+			return x.Caption
+		}
+	}
+	return ""
+}
+
+func (x *Edit) GetMentionedUserIds() []int64 {
+	if x != nil {
+		return x.MentionedUserIds
+	}
+	return nil
+}
+
+func (x *Edit) GetMentionAll() bool {
+	if x != nil {
+		return x.MentionAll
+	}
+	return false
+}
+
+type isEdit_Change interface {
+	isEdit_Change()
+}
+
+type Edit_Text struct {
+	// Replaces Content.text.
+	Text *Text `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
+}
+
+type Edit_Caption struct {
+	// Replaces the caption. Empty: the message has none any more.
+	Caption string `protobuf:"bytes,3,opt,name=caption,proto3,oneof"`
+}
+
+func (*Edit_Text) isEdit_Change() {}
+
+func (*Edit_Caption) isEdit_Change() {}
+
+// The entry's sender recalled messages: their content is gone. Only the server writes it, for
+// RecallMessages.
+type Recall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequences of the messages, ascending, 1 to 100.
+	TargetSequences []int64 `protobuf:"varint,1,rep,packed,name=target_sequences,json=targetSequences,proto3" json:"target_sequences,omitempty"`
+	// Reason for the members; empty for none.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recall) Reset() {
+	*x = Recall{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recall) ProtoMessage() {}
+
+func (x *Recall) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recall.ProtoReflect.Descriptor instead.
+func (*Recall) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Recall) GetTargetSequences() []int64 {
+	if x != nil {
+		return x.TargetSequences
+	}
+	return nil
+}
+
+func (x *Recall) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// New reactions to one message, of one or several users, joined. Only the server writes it, for
+// SetReactions.
+type Reactions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the message.
+	TargetSequence int64 `protobuf:"varint,1,opt,name=target_sequence,json=targetSequence,proto3" json:"target_sequence,omitempty"`
+	// All reactions to the message after this entry. They replace those of its state.
+	Counts []*ReactionCount `protobuf:"bytes,2,rep,name=counts,proto3" json:"counts,omitempty"`
+	// What changed, 1 to 500.
+	Deltas        []*Reactions_Delta `protobuf:"bytes,3,rep,name=deltas,proto3" json:"deltas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reactions) Reset() {
+	*x = Reactions{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reactions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reactions) ProtoMessage() {}
+
+func (x *Reactions) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reactions.ProtoReflect.Descriptor instead.
+func (*Reactions) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Reactions) GetTargetSequence() int64 {
+	if x != nil {
+		return x.TargetSequence
+	}
+	return 0
+}
+
+func (x *Reactions) GetCounts() []*ReactionCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *Reactions) GetDeltas() []*Reactions_Delta {
+	if x != nil {
+		return x.Deltas
+	}
+	return nil
+}
+
+// How many users reacted to a message with one emoji.
+type ReactionCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The emoji.
+	Emoji string `protobuf:"bytes,1,opt,name=emoji,proto3" json:"emoji,omitempty"`
+	// Number of users, at least 1.
+	Count int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// The users who did so last, latest first, at most 3.
+	RecentUserIds []int64 `protobuf:"varint,3,rep,packed,name=recent_user_ids,json=recentUserIds,proto3" json:"recent_user_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReactionCount) Reset() {
+	*x = ReactionCount{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReactionCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReactionCount) ProtoMessage() {}
+
+func (x *ReactionCount) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReactionCount.ProtoReflect.Descriptor instead.
+func (*ReactionCount) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReactionCount) GetEmoji() string {
+	if x != nil {
+		return x.Emoji
+	}
+	return ""
+}
+
+func (x *ReactionCount) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ReactionCount) GetRecentUserIds() []int64 {
+	if x != nil {
+		return x.RecentUserIds
+	}
+	return nil
+}
+
+// The entry's sender pinned a message. Only the server writes it, for PinMessage.
+type Pin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the message.
+	TargetSequence int64 `protobuf:"varint,1,opt,name=target_sequence,json=targetSequence,proto3" json:"target_sequence,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Pin) Reset() {
+	*x = Pin{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pin) ProtoMessage() {}
+
+func (x *Pin) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pin.ProtoReflect.Descriptor instead.
+func (*Pin) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Pin) GetTargetSequence() int64 {
+	if x != nil {
+		return x.TargetSequence
+	}
+	return 0
+}
+
+// The entry's sender removed the pin of a message. Only the server writes it, for UnpinMessage.
+type Unpin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the message.
+	TargetSequence int64 `protobuf:"varint,1,opt,name=target_sequence,json=targetSequence,proto3" json:"target_sequence,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Unpin) Reset() {
+	*x = Unpin{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unpin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unpin) ProtoMessage() {}
+
+func (x *Unpin) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unpin.ProtoReflect.Descriptor instead.
+func (*Unpin) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Unpin) GetTargetSequence() int64 {
+	if x != nil {
+		return x.TargetSequence
+	}
+	return 0
+}
+
 // One part.
 type Composite_Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1491,7 +2070,7 @@ type Composite_Part struct {
 
 func (x *Composite_Part) Reset() {
 	*x = Composite_Part{}
-	mi := &file_lucky_message_v1_content_proto_msgTypes[18]
+	mi := &file_lucky_message_v1_content_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +2082,7 @@ func (x *Composite_Part) String() string {
 func (*Composite_Part) ProtoMessage() {}
 
 func (x *Composite_Part) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_content_proto_msgTypes[18]
+	mi := &file_lucky_message_v1_content_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,11 +2205,308 @@ func (*Composite_Part_File) isComposite_Part_Kind() {}
 
 func (*Composite_Part_Location) isComposite_Part_Kind() {}
 
+// One forwarded message.
+type Merged_Item struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Author of the original message.
+	SenderId int64 `protobuf:"varint,1,opt,name=sender_id,json=senderId,proto3" json:"sender_id,omitempty"`
+	// When the server accepted the original, milliseconds since the Unix epoch.
+	AcceptedAtMs int64 `protobuf:"varint,2,opt,name=accepted_at_ms,json=acceptedAtMs,proto3" json:"accepted_at_ms,omitempty"`
+	// The kind. A merged forward is not forwarded in another one: the list is flat.
+	//
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Merged_Item_Text
+	//	*Merged_Item_Image
+	//	*Merged_Item_Video
+	//	*Merged_Item_Audio
+	//	*Merged_Item_File
+	//	*Merged_Item_Location
+	//	*Merged_Item_Composite
+	//	*Merged_Item_ContactCard
+	//	*Merged_Item_Custom
+	Kind isMerged_Item_Kind `protobuf_oneof:"kind"`
+	// fallback_text of the original.
+	FallbackText  string `protobuf:"bytes,12,opt,name=fallback_text,json=fallbackText,proto3" json:"fallback_text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Merged_Item) Reset() {
+	*x = Merged_Item{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Merged_Item) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Merged_Item) ProtoMessage() {}
+
+func (x *Merged_Item) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Merged_Item.ProtoReflect.Descriptor instead.
+func (*Merged_Item) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{18, 0}
+}
+
+func (x *Merged_Item) GetSenderId() int64 {
+	if x != nil {
+		return x.SenderId
+	}
+	return 0
+}
+
+func (x *Merged_Item) GetAcceptedAtMs() int64 {
+	if x != nil {
+		return x.AcceptedAtMs
+	}
+	return 0
+}
+
+func (x *Merged_Item) GetKind() isMerged_Item_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetText() *Text {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_Text); ok {
+			return x.Text
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetImage() *Image {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_Image); ok {
+			return x.Image
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetVideo() *Video {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_Video); ok {
+			return x.Video
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetAudio() *Audio {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_Audio); ok {
+			return x.Audio
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetFile() *File {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_File); ok {
+			return x.File
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetLocation() *Location {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_Location); ok {
+			return x.Location
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetComposite() *Composite {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_Composite); ok {
+			return x.Composite
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetContactCard() *ContactCard {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_ContactCard); ok {
+			return x.ContactCard
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetCustom() *Custom {
+	if x != nil {
+		if x, ok := x.Kind.(*Merged_Item_Custom); ok {
+			return x.Custom
+		}
+	}
+	return nil
+}
+
+func (x *Merged_Item) GetFallbackText() string {
+	if x != nil {
+		return x.FallbackText
+	}
+	return ""
+}
+
+type isMerged_Item_Kind interface {
+	isMerged_Item_Kind()
+}
+
+type Merged_Item_Text struct {
+	// Text.
+	Text *Text `protobuf:"bytes,3,opt,name=text,proto3,oneof"`
+}
+
+type Merged_Item_Image struct {
+	// Picture.
+	Image *Image `protobuf:"bytes,4,opt,name=image,proto3,oneof"`
+}
+
+type Merged_Item_Video struct {
+	// Video.
+	Video *Video `protobuf:"bytes,5,opt,name=video,proto3,oneof"`
+}
+
+type Merged_Item_Audio struct {
+	// Voice or music.
+	Audio *Audio `protobuf:"bytes,6,opt,name=audio,proto3,oneof"`
+}
+
+type Merged_Item_File struct {
+	// Any other file.
+	File *File `protobuf:"bytes,7,opt,name=file,proto3,oneof"`
+}
+
+type Merged_Item_Location struct {
+	// Location on the map.
+	Location *Location `protobuf:"bytes,8,opt,name=location,proto3,oneof"`
+}
+
+type Merged_Item_Composite struct {
+	// Several parts shown as one.
+	Composite *Composite `protobuf:"bytes,9,opt,name=composite,proto3,oneof"`
+}
+
+type Merged_Item_ContactCard struct {
+	// Contact card of a user.
+	ContactCard *ContactCard `protobuf:"bytes,10,opt,name=contact_card,json=contactCard,proto3,oneof"`
+}
+
+type Merged_Item_Custom struct {
+	// Kind defined by an application.
+	Custom *Custom `protobuf:"bytes,11,opt,name=custom,proto3,oneof"`
+}
+
+func (*Merged_Item_Text) isMerged_Item_Kind() {}
+
+func (*Merged_Item_Image) isMerged_Item_Kind() {}
+
+func (*Merged_Item_Video) isMerged_Item_Kind() {}
+
+func (*Merged_Item_Audio) isMerged_Item_Kind() {}
+
+func (*Merged_Item_File) isMerged_Item_Kind() {}
+
+func (*Merged_Item_Location) isMerged_Item_Kind() {}
+
+func (*Merged_Item_Composite) isMerged_Item_Kind() {}
+
+func (*Merged_Item_ContactCard) isMerged_Item_Kind() {}
+
+func (*Merged_Item_Custom) isMerged_Item_Kind() {}
+
+// What one user added or removed.
+type Reactions_Delta struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user.
+	UserId int64 `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The emoji.
+	Emoji string `protobuf:"bytes,2,opt,name=emoji,proto3" json:"emoji,omitempty"`
+	// Whether the user added it; false: removed it.
+	Added         bool `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reactions_Delta) Reset() {
+	*x = Reactions_Delta{}
+	mi := &file_lucky_message_v1_content_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reactions_Delta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reactions_Delta) ProtoMessage() {}
+
+func (x *Reactions_Delta) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_content_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reactions_Delta.ProtoReflect.Descriptor instead.
+func (*Reactions_Delta) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_content_proto_rawDescGZIP(), []int{21, 0}
+}
+
+func (x *Reactions_Delta) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *Reactions_Delta) GetEmoji() string {
+	if x != nil {
+		return x.Emoji
+	}
+	return ""
+}
+
+func (x *Reactions_Delta) GetAdded() bool {
+	if x != nil {
+		return x.Added
+	}
+	return false
+}
+
 var File_lucky_message_v1_content_proto protoreflect.FileDescriptor
 
 const file_lucky_message_v1_content_proto_rawDesc = "" +
 	"\n" +
-	"\x1elucky/message/v1/content.proto\x12\x10lucky.message.v1\"\x9c\x06\n" +
+	"\x1elucky/message/v1/content.proto\x12\x10lucky.message.v1\"\xd7\b\n" +
 	"\aContent\x12,\n" +
 	"\x04text\x18\x01 \x01(\v2\x16.lucky.message.v1.TextH\x00R\x04text\x12/\n" +
 	"\x05image\x18\x02 \x01(\v2\x17.lucky.message.v1.ImageH\x00R\x05image\x12/\n" +
@@ -1646,7 +2522,13 @@ const file_lucky_message_v1_content_proto_rawDesc = "" +
 	"\x03tip\x18\v \x01(\v2\x15.lucky.message.v1.TipB\x00H\x00R\x03tip\x12A\n" +
 	"\vcall_record\x18\f \x01(\v2\x1c.lucky.message.v1.CallRecordB\x00H\x00R\n" +
 	"callRecord\x122\n" +
-	"\x06custom\x18\r \x01(\v2\x18.lucky.message.v1.CustomH\x00R\x06custom\x12%\n" +
+	"\x06custom\x18\r \x01(\v2\x18.lucky.message.v1.CustomH\x00R\x06custom\x124\n" +
+	"\x06merged\x18\x0e \x01(\v2\x18.lucky.message.v1.MergedB\x00H\x00R\x06merged\x12.\n" +
+	"\x04edit\x18\x14 \x01(\v2\x16.lucky.message.v1.EditB\x00H\x00R\x04edit\x124\n" +
+	"\x06recall\x18\x15 \x01(\v2\x18.lucky.message.v1.RecallB\x00H\x00R\x06recall\x12=\n" +
+	"\treactions\x18\x16 \x01(\v2\x1b.lucky.message.v1.ReactionsB\x00H\x00R\treactions\x12+\n" +
+	"\x03pin\x18\x17 \x01(\v2\x15.lucky.message.v1.PinB\x00H\x00R\x03pin\x121\n" +
+	"\x05unpin\x18\x18 \x01(\v2\x17.lucky.message.v1.UnpinB\x00H\x00R\x05unpin\x12%\n" +
 	"\rfallback_text\x18d \x01(\tB\x00R\ffallbackTextB\b\n" +
 	"\x04kind\x12\x00\"\x1c\n" +
 	"\x04Text\x12\x14\n" +
@@ -1659,27 +2541,31 @@ const file_lucky_message_v1_content_proto_rawDesc = "" +
 	"\tmime_type\x18\x03 \x01(\tB\x00R\bmimeType\x12\x18\n" +
 	"\x06sha256\x18\x04 \x01(\fB\x00R\x06sha256B\n" +
 	"\n" +
-	"\x06source\x12\x00\"\x90\x01\n" +
+	"\x06source\x12\x00\"\xac\x01\n" +
 	"\x05Image\x12/\n" +
 	"\x05media\x18\x01 \x01(\v2\x17.lucky.message.v1.MediaB\x00R\x05media\x12\x1b\n" +
 	"\bwidth_px\x18\x02 \x01(\x05B\x00R\awidthPx\x12\x1d\n" +
 	"\theight_px\x18\x03 \x01(\x05B\x00R\bheightPx\x12\x1a\n" +
-	"\apreview\x18\x04 \x01(\fB\x00R\apreview\"\xc6\x01\n" +
+	"\apreview\x18\x04 \x01(\fB\x00R\apreview\x12\x1a\n" +
+	"\acaption\x18\x05 \x01(\tB\x00R\acaption\"\xe2\x01\n" +
 	"\x05Video\x12/\n" +
 	"\x05media\x18\x01 \x01(\v2\x17.lucky.message.v1.MediaB\x00R\x05media\x12!\n" +
 	"\vduration_ms\x18\x02 \x01(\x03B\x00R\n" +
 	"durationMs\x12\x1b\n" +
 	"\bwidth_px\x18\x03 \x01(\x05B\x00R\awidthPx\x12\x1d\n" +
 	"\theight_px\x18\x04 \x01(\x05B\x00R\bheightPx\x12-\n" +
-	"\x05cover\x18\x05 \x01(\v2\x17.lucky.message.v1.MediaR\x05cover\"y\n" +
+	"\x05cover\x18\x05 \x01(\v2\x17.lucky.message.v1.MediaR\x05cover\x12\x1a\n" +
+	"\acaption\x18\x06 \x01(\tB\x00R\acaption\"\x95\x01\n" +
 	"\x05Audio\x12/\n" +
 	"\x05media\x18\x01 \x01(\v2\x17.lucky.message.v1.MediaB\x00R\x05media\x12!\n" +
 	"\vduration_ms\x18\x02 \x01(\x03B\x00R\n" +
 	"durationMs\x12\x1c\n" +
-	"\bwaveform\x18\x03 \x01(\fB\x00R\bwaveform\"V\n" +
+	"\bwaveform\x18\x03 \x01(\fB\x00R\bwaveform\x12\x1a\n" +
+	"\acaption\x18\x04 \x01(\tB\x00R\acaption\"r\n" +
 	"\x04File\x12/\n" +
 	"\x05media\x18\x01 \x01(\v2\x17.lucky.message.v1.MediaB\x00R\x05media\x12\x1d\n" +
-	"\tfile_name\x18\x02 \x01(\tB\x00R\bfileName\"\x8a\x01\n" +
+	"\tfile_name\x18\x02 \x01(\tB\x00R\bfileName\x12\x1a\n" +
+	"\acaption\x18\x03 \x01(\tB\x00R\acaption\"\x8a\x01\n" +
 	"\bLocation\x12#\n" +
 	"\flatitude_deg\x18\x01 \x01(\x01B\x00R\vlatitudeDeg\x12%\n" +
 	"\rlongitude_deg\x18\x02 \x01(\x01B\x00R\flongitudeDeg\x12\x16\n" +
@@ -1732,7 +2618,51 @@ const file_lucky_message_v1_content_proto_rawDesc = "" +
 	"\fOUTCOME_BUSY\x10\x05\"4\n" +
 	"\x06Custom\x12\x14\n" +
 	"\x04type\x18\x01 \x01(\tB\x00R\x04type\x12\x14\n" +
-	"\x04data\x18\x02 \x01(\fB\x00R\x04dataBp\n" +
+	"\x04data\x18\x02 \x01(\fB\x00R\x04data\"\x98\x05\n" +
+	"\x06Merged\x123\n" +
+	"\x05items\x18\x01 \x03(\v2\x1d.lucky.message.v1.Merged.ItemR\x05items\x1a\xd8\x04\n" +
+	"\x04Item\x12\x1f\n" +
+	"\tsender_id\x18\x01 \x01(\x03B\x020\x01R\bsenderId\x12$\n" +
+	"\x0eaccepted_at_ms\x18\x02 \x01(\x03R\facceptedAtMs\x12,\n" +
+	"\x04text\x18\x03 \x01(\v2\x16.lucky.message.v1.TextH\x00R\x04text\x12/\n" +
+	"\x05image\x18\x04 \x01(\v2\x17.lucky.message.v1.ImageH\x00R\x05image\x12/\n" +
+	"\x05video\x18\x05 \x01(\v2\x17.lucky.message.v1.VideoH\x00R\x05video\x12/\n" +
+	"\x05audio\x18\x06 \x01(\v2\x17.lucky.message.v1.AudioH\x00R\x05audio\x12,\n" +
+	"\x04file\x18\a \x01(\v2\x16.lucky.message.v1.FileH\x00R\x04file\x128\n" +
+	"\blocation\x18\b \x01(\v2\x1a.lucky.message.v1.LocationH\x00R\blocation\x12;\n" +
+	"\tcomposite\x18\t \x01(\v2\x1b.lucky.message.v1.CompositeH\x00R\tcomposite\x12B\n" +
+	"\fcontact_card\x18\n" +
+	" \x01(\v2\x1d.lucky.message.v1.ContactCardH\x00R\vcontactCard\x122\n" +
+	"\x06custom\x18\v \x01(\v2\x18.lucky.message.v1.CustomH\x00R\x06custom\x12#\n" +
+	"\rfallback_text\x18\f \x01(\tR\ffallbackTextB\x06\n" +
+	"\x04kind\"\xd6\x01\n" +
+	"\x04Edit\x12'\n" +
+	"\x0ftarget_sequence\x18\x01 \x01(\x03R\x0etargetSequence\x12,\n" +
+	"\x04text\x18\x02 \x01(\v2\x16.lucky.message.v1.TextH\x00R\x04text\x12\x1a\n" +
+	"\acaption\x18\x03 \x01(\tH\x00R\acaption\x120\n" +
+	"\x12mentioned_user_ids\x18\x04 \x03(\x03B\x020\x01R\x10mentionedUserIds\x12\x1f\n" +
+	"\vmention_all\x18\x05 \x01(\bR\n" +
+	"mentionAllB\b\n" +
+	"\x06change\"K\n" +
+	"\x06Recall\x12)\n" +
+	"\x10target_sequences\x18\x01 \x03(\x03R\x0ftargetSequences\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xfa\x01\n" +
+	"\tReactions\x12'\n" +
+	"\x0ftarget_sequence\x18\x01 \x01(\x03R\x0etargetSequence\x127\n" +
+	"\x06counts\x18\x02 \x03(\v2\x1f.lucky.message.v1.ReactionCountR\x06counts\x129\n" +
+	"\x06deltas\x18\x03 \x03(\v2!.lucky.message.v1.Reactions.DeltaR\x06deltas\x1aP\n" +
+	"\x05Delta\x12\x1b\n" +
+	"\auser_id\x18\x01 \x01(\x03B\x020\x01R\x06userId\x12\x14\n" +
+	"\x05emoji\x18\x02 \x01(\tR\x05emoji\x12\x14\n" +
+	"\x05added\x18\x03 \x01(\bR\x05added\"g\n" +
+	"\rReactionCount\x12\x14\n" +
+	"\x05emoji\x18\x01 \x01(\tR\x05emoji\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\x12*\n" +
+	"\x0frecent_user_ids\x18\x03 \x03(\x03B\x020\x01R\rrecentUserIds\".\n" +
+	"\x03Pin\x12'\n" +
+	"\x0ftarget_sequence\x18\x01 \x01(\x03R\x0etargetSequence\"0\n" +
+	"\x05Unpin\x12'\n" +
+	"\x0ftarget_sequence\x18\x01 \x01(\x03R\x0etargetSequenceBp\n" +
 	"\x13im.lucky.message.v1B\fContentProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
@@ -1748,7 +2678,7 @@ func file_lucky_message_v1_content_proto_rawDescGZIP() []byte {
 }
 
 var file_lucky_message_v1_content_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_lucky_message_v1_content_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_lucky_message_v1_content_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_lucky_message_v1_content_proto_goTypes = []any{
 	(CallRecord_Outcome)(0), // 0: lucky.message.v1.CallRecord.Outcome
 	(*Content)(nil),         // 1: lucky.message.v1.Content
@@ -1769,7 +2699,16 @@ var file_lucky_message_v1_content_proto_goTypes = []any{
 	(*MemberRemoved)(nil),   // 16: lucky.message.v1.MemberRemoved
 	(*CallRecord)(nil),      // 17: lucky.message.v1.CallRecord
 	(*Custom)(nil),          // 18: lucky.message.v1.Custom
-	(*Composite_Part)(nil),  // 19: lucky.message.v1.Composite.Part
+	(*Merged)(nil),          // 19: lucky.message.v1.Merged
+	(*Edit)(nil),            // 20: lucky.message.v1.Edit
+	(*Recall)(nil),          // 21: lucky.message.v1.Recall
+	(*Reactions)(nil),       // 22: lucky.message.v1.Reactions
+	(*ReactionCount)(nil),   // 23: lucky.message.v1.ReactionCount
+	(*Pin)(nil),             // 24: lucky.message.v1.Pin
+	(*Unpin)(nil),           // 25: lucky.message.v1.Unpin
+	(*Composite_Part)(nil),  // 26: lucky.message.v1.Composite.Part
+	(*Merged_Item)(nil),     // 27: lucky.message.v1.Merged.Item
+	(*Reactions_Delta)(nil), // 28: lucky.message.v1.Reactions.Delta
 }
 var file_lucky_message_v1_content_proto_depIdxs = []int32{
 	2,  // 0: lucky.message.v1.Content.text:type_name -> lucky.message.v1.Text
@@ -1785,27 +2724,46 @@ var file_lucky_message_v1_content_proto_depIdxs = []int32{
 	13, // 10: lucky.message.v1.Content.tip:type_name -> lucky.message.v1.Tip
 	17, // 11: lucky.message.v1.Content.call_record:type_name -> lucky.message.v1.CallRecord
 	18, // 12: lucky.message.v1.Content.custom:type_name -> lucky.message.v1.Custom
-	3,  // 13: lucky.message.v1.Image.media:type_name -> lucky.message.v1.Media
-	3,  // 14: lucky.message.v1.Video.media:type_name -> lucky.message.v1.Media
-	3,  // 15: lucky.message.v1.Video.cover:type_name -> lucky.message.v1.Media
-	3,  // 16: lucky.message.v1.Audio.media:type_name -> lucky.message.v1.Media
-	3,  // 17: lucky.message.v1.File.media:type_name -> lucky.message.v1.Media
-	19, // 18: lucky.message.v1.Composite.parts:type_name -> lucky.message.v1.Composite.Part
-	14, // 19: lucky.message.v1.Tip.group_created:type_name -> lucky.message.v1.GroupCreated
-	15, // 20: lucky.message.v1.Tip.members_added:type_name -> lucky.message.v1.MembersAdded
-	16, // 21: lucky.message.v1.Tip.member_removed:type_name -> lucky.message.v1.MemberRemoved
-	0,  // 22: lucky.message.v1.CallRecord.outcome:type_name -> lucky.message.v1.CallRecord.Outcome
-	2,  // 23: lucky.message.v1.Composite.Part.text:type_name -> lucky.message.v1.Text
-	4,  // 24: lucky.message.v1.Composite.Part.image:type_name -> lucky.message.v1.Image
-	5,  // 25: lucky.message.v1.Composite.Part.video:type_name -> lucky.message.v1.Video
-	6,  // 26: lucky.message.v1.Composite.Part.audio:type_name -> lucky.message.v1.Audio
-	7,  // 27: lucky.message.v1.Composite.Part.file:type_name -> lucky.message.v1.File
-	8,  // 28: lucky.message.v1.Composite.Part.location:type_name -> lucky.message.v1.Location
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	19, // 13: lucky.message.v1.Content.merged:type_name -> lucky.message.v1.Merged
+	20, // 14: lucky.message.v1.Content.edit:type_name -> lucky.message.v1.Edit
+	21, // 15: lucky.message.v1.Content.recall:type_name -> lucky.message.v1.Recall
+	22, // 16: lucky.message.v1.Content.reactions:type_name -> lucky.message.v1.Reactions
+	24, // 17: lucky.message.v1.Content.pin:type_name -> lucky.message.v1.Pin
+	25, // 18: lucky.message.v1.Content.unpin:type_name -> lucky.message.v1.Unpin
+	3,  // 19: lucky.message.v1.Image.media:type_name -> lucky.message.v1.Media
+	3,  // 20: lucky.message.v1.Video.media:type_name -> lucky.message.v1.Media
+	3,  // 21: lucky.message.v1.Video.cover:type_name -> lucky.message.v1.Media
+	3,  // 22: lucky.message.v1.Audio.media:type_name -> lucky.message.v1.Media
+	3,  // 23: lucky.message.v1.File.media:type_name -> lucky.message.v1.Media
+	26, // 24: lucky.message.v1.Composite.parts:type_name -> lucky.message.v1.Composite.Part
+	14, // 25: lucky.message.v1.Tip.group_created:type_name -> lucky.message.v1.GroupCreated
+	15, // 26: lucky.message.v1.Tip.members_added:type_name -> lucky.message.v1.MembersAdded
+	16, // 27: lucky.message.v1.Tip.member_removed:type_name -> lucky.message.v1.MemberRemoved
+	0,  // 28: lucky.message.v1.CallRecord.outcome:type_name -> lucky.message.v1.CallRecord.Outcome
+	27, // 29: lucky.message.v1.Merged.items:type_name -> lucky.message.v1.Merged.Item
+	2,  // 30: lucky.message.v1.Edit.text:type_name -> lucky.message.v1.Text
+	23, // 31: lucky.message.v1.Reactions.counts:type_name -> lucky.message.v1.ReactionCount
+	28, // 32: lucky.message.v1.Reactions.deltas:type_name -> lucky.message.v1.Reactions.Delta
+	2,  // 33: lucky.message.v1.Composite.Part.text:type_name -> lucky.message.v1.Text
+	4,  // 34: lucky.message.v1.Composite.Part.image:type_name -> lucky.message.v1.Image
+	5,  // 35: lucky.message.v1.Composite.Part.video:type_name -> lucky.message.v1.Video
+	6,  // 36: lucky.message.v1.Composite.Part.audio:type_name -> lucky.message.v1.Audio
+	7,  // 37: lucky.message.v1.Composite.Part.file:type_name -> lucky.message.v1.File
+	8,  // 38: lucky.message.v1.Composite.Part.location:type_name -> lucky.message.v1.Location
+	2,  // 39: lucky.message.v1.Merged.Item.text:type_name -> lucky.message.v1.Text
+	4,  // 40: lucky.message.v1.Merged.Item.image:type_name -> lucky.message.v1.Image
+	5,  // 41: lucky.message.v1.Merged.Item.video:type_name -> lucky.message.v1.Video
+	6,  // 42: lucky.message.v1.Merged.Item.audio:type_name -> lucky.message.v1.Audio
+	7,  // 43: lucky.message.v1.Merged.Item.file:type_name -> lucky.message.v1.File
+	8,  // 44: lucky.message.v1.Merged.Item.location:type_name -> lucky.message.v1.Location
+	9,  // 45: lucky.message.v1.Merged.Item.composite:type_name -> lucky.message.v1.Composite
+	10, // 46: lucky.message.v1.Merged.Item.contact_card:type_name -> lucky.message.v1.ContactCard
+	18, // 47: lucky.message.v1.Merged.Item.custom:type_name -> lucky.message.v1.Custom
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_lucky_message_v1_content_proto_init() }
@@ -1827,6 +2785,12 @@ func file_lucky_message_v1_content_proto_init() {
 		(*Content_Tip)(nil),
 		(*Content_CallRecord)(nil),
 		(*Content_Custom)(nil),
+		(*Content_Merged)(nil),
+		(*Content_Edit)(nil),
+		(*Content_Recall)(nil),
+		(*Content_Reactions)(nil),
+		(*Content_Pin)(nil),
+		(*Content_Unpin)(nil),
 	}
 	file_lucky_message_v1_content_proto_msgTypes[2].OneofWrappers = []any{
 		(*Media_Url)(nil),
@@ -1837,7 +2801,11 @@ func file_lucky_message_v1_content_proto_init() {
 		(*Tip_MembersAdded)(nil),
 		(*Tip_MemberRemoved)(nil),
 	}
-	file_lucky_message_v1_content_proto_msgTypes[18].OneofWrappers = []any{
+	file_lucky_message_v1_content_proto_msgTypes[19].OneofWrappers = []any{
+		(*Edit_Text)(nil),
+		(*Edit_Caption)(nil),
+	}
+	file_lucky_message_v1_content_proto_msgTypes[25].OneofWrappers = []any{
 		(*Composite_Part_Text)(nil),
 		(*Composite_Part_Image)(nil),
 		(*Composite_Part_Video)(nil),
@@ -1845,13 +2813,24 @@ func file_lucky_message_v1_content_proto_init() {
 		(*Composite_Part_File)(nil),
 		(*Composite_Part_Location)(nil),
 	}
+	file_lucky_message_v1_content_proto_msgTypes[26].OneofWrappers = []any{
+		(*Merged_Item_Text)(nil),
+		(*Merged_Item_Image)(nil),
+		(*Merged_Item_Video)(nil),
+		(*Merged_Item_Audio)(nil),
+		(*Merged_Item_File)(nil),
+		(*Merged_Item_Location)(nil),
+		(*Merged_Item_Composite)(nil),
+		(*Merged_Item_ContactCard)(nil),
+		(*Merged_Item_Custom)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lucky_message_v1_content_proto_rawDesc), len(file_lucky_message_v1_content_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -91,9 +91,13 @@ type Conversation struct {
 	// The last sequence that the caller may see. For a group that the caller left: the sequence at
 	// the time of leaving.
 	LastSequence int64 `protobuf:"varint,6,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
-	// The entry at last_sequence. Absent when there is none.
+	// The last message or tip that the caller may see, for lists: not a change, and not a message that
+	// the caller deleted for themselves. Absent when there is none.
 	LastEntry *Entry `protobuf:"bytes,7,opt,name=last_entry,json=lastEntry,proto3" json:"last_entry,omitempty"`
-	// Number of messages from other users after read_sequence. Entries with not_counted do not count.
+	// Number of messages from other users after read_sequence, without those that were recalled or that
+	// the caller deleted for themselves. Entries with not_counted do not count. It is exact unless the caller
+	// has written more than 10,000 messages and changes since read_sequence: then the caller's own messages
+	// beyond these count too.
 	UnreadCount int64 `protobuf:"varint,8,opt,name=unread_count,json=unreadCount,proto3" json:"unread_count,omitempty"`
 	// The highest delivered_sequence that any device of the caller has acknowledged. For a group it
 	// may be about a minute old.
@@ -109,9 +113,15 @@ type Conversation struct {
 	// Epoch of the log. A restored backup and a promoted replica that lacked the last entries change it:
 	// then the same sequences may belong to other entries. A device that holds entries of another epoch
 	// discards all that it holds of the conversation and fetches it again. Compared for equality only.
-	Epoch         int64 `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Epoch int64 `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Preview of last_entry. Absent when last_entry is.
+	Preview *Preview `protobuf:"bytes,15,opt,name=preview,proto3" json:"preview,omitempty"`
+	// Number of unread messages that mention the caller by name, at most 1,000.
+	UnreadMentions int32 `protobuf:"varint,16,opt,name=unread_mentions,json=unreadMentions,proto3" json:"unread_mentions,omitempty"`
+	// Number of unread messages from other users that mention all members, at most 1,000.
+	UnreadMentionsOfAll int32 `protobuf:"varint,17,opt,name=unread_mentions_of_all,json=unreadMentionsOfAll,proto3" json:"unread_mentions_of_all,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Conversation) Reset() {
@@ -242,6 +252,102 @@ func (x *Conversation) GetEpoch() int64 {
 	return 0
 }
 
+func (x *Conversation) GetPreview() *Preview {
+	if x != nil {
+		return x.Preview
+	}
+	return nil
+}
+
+func (x *Conversation) GetUnreadMentions() int32 {
+	if x != nil {
+		return x.UnreadMentions
+	}
+	return 0
+}
+
+func (x *Conversation) GetUnreadMentionsOfAll() int32 {
+	if x != nil {
+		return x.UnreadMentionsOfAll
+	}
+	return 0
+}
+
+// A message in one line, for lists, notifications and quotes. It has no words in any language: the
+// client says what a kind is called.
+type Preview struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the message.
+	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Author of the message.
+	SenderId int64 `protobuf:"varint,2,opt,name=sender_id,json=senderId,proto3" json:"sender_id,omitempty"`
+	// Field number of the kind in Content; 0 when the content is gone.
+	Kind int32 `protobuf:"varint,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The first text of the content, at most 100 characters, white space joined: the text, the caption,
+	// a name or title, or fallback_text. Empty when it has none.
+	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Preview) Reset() {
+	*x = Preview{}
+	mi := &file_lucky_message_v1_conversation_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preview) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preview) ProtoMessage() {}
+
+func (x *Preview) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_conversation_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preview.ProtoReflect.Descriptor instead.
+func (*Preview) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_conversation_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Preview) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Preview) GetSenderId() int64 {
+	if x != nil {
+		return x.SenderId
+	}
+	return 0
+}
+
+func (x *Preview) GetKind() int32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Preview) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Request of GetConversation.
 type GetConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -258,7 +364,7 @@ type GetConversationRequest struct {
 
 func (x *GetConversationRequest) Reset() {
 	*x = GetConversationRequest{}
-	mi := &file_lucky_message_v1_conversation_proto_msgTypes[1]
+	mi := &file_lucky_message_v1_conversation_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +376,7 @@ func (x *GetConversationRequest) String() string {
 func (*GetConversationRequest) ProtoMessage() {}
 
 func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_conversation_proto_msgTypes[1]
+	mi := &file_lucky_message_v1_conversation_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +389,7 @@ func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationRequest.ProtoReflect.Descriptor instead.
 func (*GetConversationRequest) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_conversation_proto_rawDescGZIP(), []int{1}
+	return file_lucky_message_v1_conversation_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *GetConversationRequest) GetTarget() isGetConversationRequest_Target {
@@ -340,7 +446,7 @@ type GetConversationResponse struct {
 
 func (x *GetConversationResponse) Reset() {
 	*x = GetConversationResponse{}
-	mi := &file_lucky_message_v1_conversation_proto_msgTypes[2]
+	mi := &file_lucky_message_v1_conversation_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +458,7 @@ func (x *GetConversationResponse) String() string {
 func (*GetConversationResponse) ProtoMessage() {}
 
 func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_conversation_proto_msgTypes[2]
+	mi := &file_lucky_message_v1_conversation_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +471,7 @@ func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationResponse.ProtoReflect.Descriptor instead.
 func (*GetConversationResponse) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_conversation_proto_rawDescGZIP(), []int{2}
+	return file_lucky_message_v1_conversation_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetConversationResponse) GetConversation() *Conversation {
@@ -379,7 +485,7 @@ var File_lucky_message_v1_conversation_proto protoreflect.FileDescriptor
 
 const file_lucky_message_v1_conversation_proto_rawDesc = "" +
 	"\n" +
-	"#lucky/message/v1/conversation.proto\x12\x10lucky.message.v1\x1a\x1clucky/message/v1/entry.proto\"\xbc\x04\n" +
+	"#lucky/message/v1/conversation.proto\x12\x10lucky.message.v1\x1a\x1clucky/message/v1/entry.proto\"\xcf\x05\n" +
 	"\fConversation\x12+\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x03B\x020\x01R\x0econversationId\x126\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\".lucky.message.v1.ConversationKindR\x04kind\x12$\n" +
@@ -397,7 +503,15 @@ const file_lucky_message_v1_conversation_proto_rawDesc = "" +
 	"\x06member\x18\v \x01(\bR\x06member\x126\n" +
 	"\x17peer_delivered_sequence\x18\f \x01(\x03R\x15peerDeliveredSequence\x12,\n" +
 	"\x12peer_read_sequence\x18\r \x01(\x03R\x10peerReadSequence\x12\x14\n" +
-	"\x05epoch\x18\x0e \x01(\x03R\x05epoch\"r\n" +
+	"\x05epoch\x18\x0e \x01(\x03R\x05epoch\x123\n" +
+	"\apreview\x18\x0f \x01(\v2\x19.lucky.message.v1.PreviewR\apreview\x12'\n" +
+	"\x0funread_mentions\x18\x10 \x01(\x05R\x0eunreadMentions\x123\n" +
+	"\x16unread_mentions_of_all\x18\x11 \x01(\x05R\x13unreadMentionsOfAll\"n\n" +
+	"\aPreview\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x1f\n" +
+	"\tsender_id\x18\x02 \x01(\x03B\x020\x01R\bsenderId\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\x05R\x04kind\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"r\n" +
 	"\x16GetConversationRequest\x12\x1d\n" +
 	"\auser_id\x18\x01 \x01(\x03B\x020\x01H\x00R\x06userId\x12-\n" +
 	"\x0fconversation_id\x18\x02 \x01(\x03B\x020\x01H\x00R\x0econversationIdB\n" +
@@ -408,9 +522,9 @@ const file_lucky_message_v1_conversation_proto_rawDesc = "" +
 	"\x10ConversationKind\x12!\n" +
 	"\x1dCONVERSATION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONVERSATION_KIND_DIRECT\x10\x01\x12\x1b\n" +
-	"\x17CONVERSATION_KIND_GROUP\x10\x022\x81\x01\n" +
-	"\x13ConversationService\x12h\n" +
-	"\x0fGetConversation\x12(.lucky.message.v1.GetConversationRequest\x1a).lucky.message.v1.GetConversationResponse\"\x00\x1a\x00Bu\n" +
+	"\x17CONVERSATION_KIND_GROUP\x10\x022\x84\x01\n" +
+	"\x13ConversationService\x12k\n" +
+	"\x0fGetConversation\x12(.lucky.message.v1.GetConversationRequest\x1a).lucky.message.v1.GetConversationResponse\"\x03\x90\x02\x02\x1a\x00Bu\n" +
 	"\x13im.lucky.message.v1B\x11ConversationProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
@@ -426,25 +540,27 @@ func file_lucky_message_v1_conversation_proto_rawDescGZIP() []byte {
 }
 
 var file_lucky_message_v1_conversation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_lucky_message_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_lucky_message_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_lucky_message_v1_conversation_proto_goTypes = []any{
 	(ConversationKind)(0),           // 0: lucky.message.v1.ConversationKind
 	(*Conversation)(nil),            // 1: lucky.message.v1.Conversation
-	(*GetConversationRequest)(nil),  // 2: lucky.message.v1.GetConversationRequest
-	(*GetConversationResponse)(nil), // 3: lucky.message.v1.GetConversationResponse
-	(*Entry)(nil),                   // 4: lucky.message.v1.Entry
+	(*Preview)(nil),                 // 2: lucky.message.v1.Preview
+	(*GetConversationRequest)(nil),  // 3: lucky.message.v1.GetConversationRequest
+	(*GetConversationResponse)(nil), // 4: lucky.message.v1.GetConversationResponse
+	(*Entry)(nil),                   // 5: lucky.message.v1.Entry
 }
 var file_lucky_message_v1_conversation_proto_depIdxs = []int32{
 	0, // 0: lucky.message.v1.Conversation.kind:type_name -> lucky.message.v1.ConversationKind
-	4, // 1: lucky.message.v1.Conversation.last_entry:type_name -> lucky.message.v1.Entry
-	1, // 2: lucky.message.v1.GetConversationResponse.conversation:type_name -> lucky.message.v1.Conversation
-	2, // 3: lucky.message.v1.ConversationService.GetConversation:input_type -> lucky.message.v1.GetConversationRequest
-	3, // 4: lucky.message.v1.ConversationService.GetConversation:output_type -> lucky.message.v1.GetConversationResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 1: lucky.message.v1.Conversation.last_entry:type_name -> lucky.message.v1.Entry
+	2, // 2: lucky.message.v1.Conversation.preview:type_name -> lucky.message.v1.Preview
+	1, // 3: lucky.message.v1.GetConversationResponse.conversation:type_name -> lucky.message.v1.Conversation
+	3, // 4: lucky.message.v1.ConversationService.GetConversation:input_type -> lucky.message.v1.GetConversationRequest
+	4, // 5: lucky.message.v1.ConversationService.GetConversation:output_type -> lucky.message.v1.GetConversationResponse
+	5, // [5:6] is the sub-list for method output_type
+	4, // [4:5] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_lucky_message_v1_conversation_proto_init() }
@@ -453,7 +569,7 @@ func file_lucky_message_v1_conversation_proto_init() {
 		return
 	}
 	file_lucky_message_v1_entry_proto_init()
-	file_lucky_message_v1_conversation_proto_msgTypes[1].OneofWrappers = []any{
+	file_lucky_message_v1_conversation_proto_msgTypes[2].OneofWrappers = []any{
 		(*GetConversationRequest_UserId)(nil),
 		(*GetConversationRequest_ConversationId)(nil),
 	}
@@ -463,7 +579,7 @@ func file_lucky_message_v1_conversation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lucky_message_v1_conversation_proto_rawDesc), len(file_lucky_message_v1_conversation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,8 +38,27 @@ type Entry struct {
 	SenderId int64 `protobuf:"varint,5,opt,name=sender_id,json=senderId,proto3" json:"sender_id,omitempty"`
 	// client_message_id of the send; empty for entries written by the server.
 	ClientMessageId string `protobuf:"bytes,6,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"`
-	// The content.
+	// What has become of the message since; absent while nothing has. Set by the server whenever it reads
+	// the entry from the log; absent in live deliveries. A device keeps the state with the greater
+	// changed_sequence.
+	State *MessageState `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	// The original of a forwarded message; absent for others. Set by the server.
+	Origin *Origin `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
+	// The content, as it is after the last edit. Absent when the message was recalled, or when the caller
+	// deleted it for themselves.
 	Content *Content `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`
+	// The message that this one replies to: its sequence in this conversation; 0 for none. The quoted text
+	// is not here, so that a recall removes it too: a device that does not have that message calls
+	// GetMessages.
+	ReplyToSequence int64 `protobuf:"varint,11,opt,name=reply_to_sequence,json=replyToSequence,proto3" json:"reply_to_sequence,omitempty"`
+	// The users whom the text mentions, at most 50.
+	MentionedUserIds []int64 `protobuf:"varint,12,rep,packed,name=mentioned_user_ids,json=mentionedUserIds,proto3" json:"mentioned_user_ids,omitempty"`
+	// Whether the text mentions all members.
+	MentionAll bool `protobuf:"varint,13,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
+	// Data of the application, at most 16 pairs.
+	Extra map[string]string `protobuf:"bytes,14,rep,name=extra,proto3" json:"extra,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether the message should arrive without sound and notification.
+	Silent bool `protobuf:"varint,15,opt,name=silent,proto3" json:"silent,omitempty"`
 	// The entry is not a line of its own in the conversation: a client that does not know its kind skips
 	// it. Otherwise such a client shows fallback_text, or a text of its own when that is empty. Set by the
 	// server.
@@ -123,11 +142,60 @@ func (x *Entry) GetClientMessageId() string {
 	return ""
 }
 
+func (x *Entry) GetState() *MessageState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *Entry) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
 func (x *Entry) GetContent() *Content {
 	if x != nil {
 		return x.Content
 	}
 	return nil
+}
+
+func (x *Entry) GetReplyToSequence() int64 {
+	if x != nil {
+		return x.ReplyToSequence
+	}
+	return 0
+}
+
+func (x *Entry) GetMentionedUserIds() []int64 {
+	if x != nil {
+		return x.MentionedUserIds
+	}
+	return nil
+}
+
+func (x *Entry) GetMentionAll() bool {
+	if x != nil {
+		return x.MentionAll
+	}
+	return false
+}
+
+func (x *Entry) GetExtra() map[string]string {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
+func (x *Entry) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
 }
 
 func (x *Entry) GetNotShown() bool {
@@ -144,11 +212,242 @@ func (x *Entry) GetNotCounted() bool {
 	return false
 }
 
+// What has become of a message since it was sent.
+type MessageState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the entry with the last change of the message; 0: not changed by an entry. A device applies
+	// changes in the order of the log, and only those with a greater sequence than the changed_sequence that it
+	// holds for the message. A state that it reads replaces the one that it holds unless that is newer. So live
+	// entries, pages and repeats lead to the same result.
+	ChangedSequence int64 `protobuf:"varint,1,opt,name=changed_sequence,json=changedSequence,proto3" json:"changed_sequence,omitempty"`
+	// When the text was last edited, milliseconds since the Unix epoch; 0: never.
+	EditedAtMs int64 `protobuf:"varint,2,opt,name=edited_at_ms,json=editedAtMs,proto3" json:"edited_at_ms,omitempty"`
+	// Absent unless the message was recalled.
+	Recalled *Recalled `protobuf:"bytes,3,opt,name=recalled,proto3" json:"recalled,omitempty"`
+	// All reactions, the oldest emoji first.
+	Reactions []*ReactionCount `protobuf:"bytes,4,rep,name=reactions,proto3" json:"reactions,omitempty"`
+	// The reactions of the caller, in the order of the emojis.
+	MyReactions []string `protobuf:"bytes,5,rep,name=my_reactions,json=myReactions,proto3" json:"my_reactions,omitempty"`
+	// Sequence of the entry that pinned the message; 0: not pinned.
+	PinnedSequence int64 `protobuf:"varint,6,opt,name=pinned_sequence,json=pinnedSequence,proto3" json:"pinned_sequence,omitempty"`
+	// The caller deleted the message for themselves.
+	DeletedForMe  bool `protobuf:"varint,7,opt,name=deleted_for_me,json=deletedForMe,proto3" json:"deleted_for_me,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageState) Reset() {
+	*x = MessageState{}
+	mi := &file_lucky_message_v1_entry_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageState) ProtoMessage() {}
+
+func (x *MessageState) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_entry_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageState.ProtoReflect.Descriptor instead.
+func (*MessageState) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_entry_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MessageState) GetChangedSequence() int64 {
+	if x != nil {
+		return x.ChangedSequence
+	}
+	return 0
+}
+
+func (x *MessageState) GetEditedAtMs() int64 {
+	if x != nil {
+		return x.EditedAtMs
+	}
+	return 0
+}
+
+func (x *MessageState) GetRecalled() *Recalled {
+	if x != nil {
+		return x.Recalled
+	}
+	return nil
+}
+
+func (x *MessageState) GetReactions() []*ReactionCount {
+	if x != nil {
+		return x.Reactions
+	}
+	return nil
+}
+
+func (x *MessageState) GetMyReactions() []string {
+	if x != nil {
+		return x.MyReactions
+	}
+	return nil
+}
+
+func (x *MessageState) GetPinnedSequence() int64 {
+	if x != nil {
+		return x.PinnedSequence
+	}
+	return 0
+}
+
+func (x *MessageState) GetDeletedForMe() bool {
+	if x != nil {
+		return x.DeletedForMe
+	}
+	return false
+}
+
+// A message was recalled.
+type Recalled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user who recalled it: the author, or an admin or the owner of the group.
+	UserId int64 `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// When, milliseconds since the Unix epoch.
+	AtMs int64 `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Reason for the members; empty for none.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recalled) Reset() {
+	*x = Recalled{}
+	mi := &file_lucky_message_v1_entry_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recalled) ProtoMessage() {}
+
+func (x *Recalled) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_entry_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recalled.ProtoReflect.Descriptor instead.
+func (*Recalled) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_entry_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Recalled) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *Recalled) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *Recalled) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The original of a forwarded message. For a message that was forwarded more than once: the first.
+type Origin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Author of the original.
+	SenderId int64 `protobuf:"varint,1,opt,name=sender_id,json=senderId,proto3" json:"sender_id,omitempty"`
+	// When the server accepted the original, milliseconds since the Unix epoch.
+	AcceptedAtMs int64 `protobuf:"varint,2,opt,name=accepted_at_ms,json=acceptedAtMs,proto3" json:"accepted_at_ms,omitempty"`
+	// message_id of the original.
+	MessageId     int64 `protobuf:"varint,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_lucky_message_v1_entry_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_entry_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_entry_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Origin) GetSenderId() int64 {
+	if x != nil {
+		return x.SenderId
+	}
+	return 0
+}
+
+func (x *Origin) GetAcceptedAtMs() int64 {
+	if x != nil {
+		return x.AcceptedAtMs
+	}
+	return 0
+}
+
+func (x *Origin) GetMessageId() int64 {
+	if x != nil {
+		return x.MessageId
+	}
+	return 0
+}
+
 var File_lucky_message_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lucky_message_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1clucky/message/v1/entry.proto\x12\x10lucky.message.v1\x1a\x1elucky/message/v1/content.proto\"\xd9\x02\n" +
+	"\x1clucky/message/v1/entry.proto\x12\x10lucky.message.v1\x1a\x1elucky/message/v1/content.proto\"\xcc\x05\n" +
 	"\x05Entry\x12+\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x03B\x020\x01R\x0econversationId\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12$\n" +
@@ -156,12 +455,42 @@ const file_lucky_message_v1_entry_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x04 \x01(\x03B\x020\x01R\tmessageId\x12\x1f\n" +
 	"\tsender_id\x18\x05 \x01(\x03B\x020\x01R\bsenderId\x12*\n" +
-	"\x11client_message_id\x18\x06 \x01(\tR\x0fclientMessageId\x123\n" +
+	"\x11client_message_id\x18\x06 \x01(\tR\x0fclientMessageId\x124\n" +
+	"\x05state\x18\b \x01(\v2\x1e.lucky.message.v1.MessageStateR\x05state\x120\n" +
+	"\x06origin\x18\t \x01(\v2\x18.lucky.message.v1.OriginR\x06origin\x123\n" +
 	"\acontent\x18\n" +
-	" \x01(\v2\x19.lucky.message.v1.ContentR\acontent\x12\x1b\n" +
+	" \x01(\v2\x19.lucky.message.v1.ContentR\acontent\x12*\n" +
+	"\x11reply_to_sequence\x18\v \x01(\x03R\x0freplyToSequence\x120\n" +
+	"\x12mentioned_user_ids\x18\f \x03(\x03B\x020\x01R\x10mentionedUserIds\x12\x1f\n" +
+	"\vmention_all\x18\r \x01(\bR\n" +
+	"mentionAll\x128\n" +
+	"\x05extra\x18\x0e \x03(\v2\".lucky.message.v1.Entry.ExtraEntryR\x05extra\x12\x16\n" +
+	"\x06silent\x18\x0f \x01(\bR\x06silent\x12\x1b\n" +
 	"\tnot_shown\x18\x10 \x01(\bR\bnotShown\x12\x1f\n" +
 	"\vnot_counted\x18\x11 \x01(\bR\n" +
-	"notCountedBn\n" +
+	"notCounted\x1a8\n" +
+	"\n" +
+	"ExtraEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc4\x02\n" +
+	"\fMessageState\x12)\n" +
+	"\x10changed_sequence\x18\x01 \x01(\x03R\x0fchangedSequence\x12 \n" +
+	"\fedited_at_ms\x18\x02 \x01(\x03R\n" +
+	"editedAtMs\x126\n" +
+	"\brecalled\x18\x03 \x01(\v2\x1a.lucky.message.v1.RecalledR\brecalled\x12=\n" +
+	"\treactions\x18\x04 \x03(\v2\x1f.lucky.message.v1.ReactionCountR\treactions\x12!\n" +
+	"\fmy_reactions\x18\x05 \x03(\tR\vmyReactions\x12'\n" +
+	"\x0fpinned_sequence\x18\x06 \x01(\x03R\x0epinnedSequence\x12$\n" +
+	"\x0edeleted_for_me\x18\a \x01(\bR\fdeletedForMe\"T\n" +
+	"\bRecalled\x12\x1b\n" +
+	"\auser_id\x18\x01 \x01(\x03B\x020\x01R\x06userId\x12\x13\n" +
+	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"r\n" +
+	"\x06Origin\x12\x1f\n" +
+	"\tsender_id\x18\x01 \x01(\x03B\x020\x01R\bsenderId\x12$\n" +
+	"\x0eaccepted_at_ms\x18\x02 \x01(\x03R\facceptedAtMs\x12!\n" +
+	"\n" +
+	"message_id\x18\x03 \x01(\x03B\x020\x01R\tmessageIdBn\n" +
 	"\x13im.lucky.message.v1B\n" +
 	"EntryProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
@@ -177,18 +506,28 @@ func file_lucky_message_v1_entry_proto_rawDescGZIP() []byte {
 	return file_lucky_message_v1_entry_proto_rawDescData
 }
 
-var file_lucky_message_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_lucky_message_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_lucky_message_v1_entry_proto_goTypes = []any{
-	(*Entry)(nil),   // 0: lucky.message.v1.Entry
-	(*Content)(nil), // 1: lucky.message.v1.Content
+	(*Entry)(nil),         // 0: lucky.message.v1.Entry
+	(*MessageState)(nil),  // 1: lucky.message.v1.MessageState
+	(*Recalled)(nil),      // 2: lucky.message.v1.Recalled
+	(*Origin)(nil),        // 3: lucky.message.v1.Origin
+	nil,                   // 4: lucky.message.v1.Entry.ExtraEntry
+	(*Content)(nil),       // 5: lucky.message.v1.Content
+	(*ReactionCount)(nil), // 6: lucky.message.v1.ReactionCount
 }
 var file_lucky_message_v1_entry_proto_depIdxs = []int32{
-	1, // 0: lucky.message.v1.Entry.content:type_name -> lucky.message.v1.Content
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1, // 0: lucky.message.v1.Entry.state:type_name -> lucky.message.v1.MessageState
+	3, // 1: lucky.message.v1.Entry.origin:type_name -> lucky.message.v1.Origin
+	5, // 2: lucky.message.v1.Entry.content:type_name -> lucky.message.v1.Content
+	4, // 3: lucky.message.v1.Entry.extra:type_name -> lucky.message.v1.Entry.ExtraEntry
+	2, // 4: lucky.message.v1.MessageState.recalled:type_name -> lucky.message.v1.Recalled
+	6, // 5: lucky.message.v1.MessageState.reactions:type_name -> lucky.message.v1.ReactionCount
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_lucky_message_v1_entry_proto_init() }
@@ -203,7 +542,7 @@ func file_lucky_message_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lucky_message_v1_entry_proto_rawDesc), len(file_lucky_message_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

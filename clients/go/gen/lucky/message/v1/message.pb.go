@@ -37,8 +37,20 @@ type SendRequest struct {
 	// Chosen by the device, unique per sender and conversation: it deduplicates retries. 1 to 64
 	// characters of A-Z a-z 0-9 . _ - Ids that grow with time (UUIDv7) are the cheapest to store.
 	ClientMessageId string `protobuf:"bytes,6,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"`
-	// The content. A tip or a call record is refused: only the server writes them.
-	Content       *Content `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`
+	// The content. Kinds that only the server writes are refused.
+	Content *Content `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`
+	// The message that this one replies to: its sequence in this conversation; 0 for none. Fails with
+	// REPLY_TARGET_INVALID.
+	ReplyToSequence int64 `protobuf:"varint,11,opt,name=reply_to_sequence,json=replyToSequence,proto3" json:"reply_to_sequence,omitempty"`
+	// The users whom the text mentions, at most 50, each once, each a member. Fails with MENTION_INVALID.
+	MentionedUserIds []int64 `protobuf:"varint,12,rep,packed,name=mentioned_user_ids,json=mentionedUserIds,proto3" json:"mentioned_user_ids,omitempty"`
+	// Whether the text mentions all members. In a group only admins and the owner may do so. Fails with
+	// MENTION_ALL_DENIED.
+	MentionAll bool `protobuf:"varint,13,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
+	// Data of the application, at most 16 pairs: keys of 1 to 64 characters, values of at most 256.
+	Extra map[string]string `protobuf:"bytes,14,rep,name=extra,proto3" json:"extra,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether the message should arrive without sound and notification.
+	Silent        bool `protobuf:"varint,15,opt,name=silent,proto3" json:"silent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +122,41 @@ func (x *SendRequest) GetContent() *Content {
 		return x.Content
 	}
 	return nil
+}
+
+func (x *SendRequest) GetReplyToSequence() int64 {
+	if x != nil {
+		return x.ReplyToSequence
+	}
+	return 0
+}
+
+func (x *SendRequest) GetMentionedUserIds() []int64 {
+	if x != nil {
+		return x.MentionedUserIds
+	}
+	return nil
+}
+
+func (x *SendRequest) GetMentionAll() bool {
+	if x != nil {
+		return x.MentionAll
+	}
+	return false
+}
+
+func (x *SendRequest) GetExtra() map[string]string {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
+func (x *SendRequest) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
 }
 
 type isSendRequest_Target interface {
@@ -401,6 +448,178 @@ func (x *SendResponse) GetAccepted() *Accepted {
 	return nil
 }
 
+// Request of Forward.
+type ForwardRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation to write to.
+	//
+	// Types that are valid to be assigned to Target:
+	//
+	//	*ForwardRequest_UserId
+	//	*ForwardRequest_ConversationId
+	Target isForwardRequest_Target `protobuf_oneof:"target"`
+	// The conversation of the originals.
+	FromConversationId int64 `protobuf:"varint,3,opt,name=from_conversation_id,json=fromConversationId,proto3" json:"from_conversation_id,omitempty"`
+	// Sequences of the originals, each once: 1 to 20, or 1 to 100 when they are merged. The originals are
+	// together at most 64 KiB.
+	Sequences []int64 `protobuf:"varint,4,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
+	// Whether the originals become one message of the kind merged, in the order of their sequences.
+	// Otherwise each becomes a message, in the order of the request.
+	Merge bool `protobuf:"varint,5,opt,name=merge,proto3" json:"merge,omitempty"`
+	// client_message_id of each written message, as in Send: as many as sequences, or one when they are
+	// merged.
+	ClientMessageIds []string `protobuf:"bytes,6,rep,name=client_message_ids,json=clientMessageIds,proto3" json:"client_message_ids,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ForwardRequest) Reset() {
+	*x = ForwardRequest{}
+	mi := &file_lucky_message_v1_message_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardRequest) ProtoMessage() {}
+
+func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_message_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardRequest.ProtoReflect.Descriptor instead.
+func (*ForwardRequest) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ForwardRequest) GetTarget() isForwardRequest_Target {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *ForwardRequest) GetUserId() int64 {
+	if x != nil {
+		if x, ok := x.Target.(*ForwardRequest_UserId); ok {
+			return x.UserId
+		}
+	}
+	return 0
+}
+
+func (x *ForwardRequest) GetConversationId() int64 {
+	if x != nil {
+		if x, ok := x.Target.(*ForwardRequest_ConversationId); ok {
+			return x.ConversationId
+		}
+	}
+	return 0
+}
+
+func (x *ForwardRequest) GetFromConversationId() int64 {
+	if x != nil {
+		return x.FromConversationId
+	}
+	return 0
+}
+
+func (x *ForwardRequest) GetSequences() []int64 {
+	if x != nil {
+		return x.Sequences
+	}
+	return nil
+}
+
+func (x *ForwardRequest) GetMerge() bool {
+	if x != nil {
+		return x.Merge
+	}
+	return false
+}
+
+func (x *ForwardRequest) GetClientMessageIds() []string {
+	if x != nil {
+		return x.ClientMessageIds
+	}
+	return nil
+}
+
+type isForwardRequest_Target interface {
+	isForwardRequest_Target()
+}
+
+type ForwardRequest_UserId struct {
+	// The direct conversation with this user. It is created if there is none.
+	UserId int64 `protobuf:"varint,1,opt,name=user_id,json=userId,proto3,oneof"`
+}
+
+type ForwardRequest_ConversationId struct {
+	// A conversation that the caller is a member of.
+	ConversationId int64 `protobuf:"varint,2,opt,name=conversation_id,json=conversationId,proto3,oneof"`
+}
+
+func (*ForwardRequest_UserId) isForwardRequest_Target() {}
+
+func (*ForwardRequest_ConversationId) isForwardRequest_Target() {}
+
+// Response of Forward.
+type ForwardResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Positions of the written messages, in the order of client_message_ids.
+	Accepted      []*Accepted `protobuf:"bytes,1,rep,name=accepted,proto3" json:"accepted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardResponse) Reset() {
+	*x = ForwardResponse{}
+	mi := &file_lucky_message_v1_message_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardResponse) ProtoMessage() {}
+
+func (x *ForwardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lucky_message_v1_message_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardResponse.ProtoReflect.Descriptor instead.
+func (*ForwardResponse) Descriptor() ([]byte, []int) {
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ForwardResponse) GetAccepted() []*Accepted {
+	if x != nil {
+		return x.Accepted
+	}
+	return nil
+}
+
 // Request of ListEntries.
 type ListEntriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -421,7 +640,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[5]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +652,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[5]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +665,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{5}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListEntriesRequest) GetConversationId() int64 {
@@ -509,8 +728,8 @@ func (*ListEntriesRequest_BeforeSequence) isListEntriesRequest_Position() {}
 // Response of ListEntries.
 type ListEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The page, in ascending order of sequence. A page ends at 1 MiB of entries, even when it then
-	// has fewer entries than page_size. Empty at the end of the log.
+	// The page, in ascending order of sequence, each entry with its content and state of now. A page ends
+	// at 1 MiB of entries, even when it then has fewer entries than page_size. Empty at the end of the log.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// The last sequence of the conversation that the caller may see.
 	LastSequence int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
@@ -523,7 +742,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[6]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +754,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[6]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +767,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{6}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -586,7 +805,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[7]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +817,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[7]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +830,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{7}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SyncRequest) GetCursor() string {
@@ -647,7 +866,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[8]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +878,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[8]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +891,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{8}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SyncResponse) GetConversations() []*Conversation {
@@ -721,7 +940,7 @@ type Cursor struct {
 
 func (x *Cursor) Reset() {
 	*x = Cursor{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[9]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +952,7 @@ func (x *Cursor) String() string {
 func (*Cursor) ProtoMessage() {}
 
 func (x *Cursor) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[9]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +965,7 @@ func (x *Cursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cursor.ProtoReflect.Descriptor instead.
 func (*Cursor) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{9}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Cursor) GetConversationId() int64 {
@@ -788,7 +1007,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[10]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +1019,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[10]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +1032,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{10}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AcknowledgeRequest) GetCursors() []*Cursor {
@@ -832,7 +1051,7 @@ type AcknowledgeResponse struct {
 
 func (x *AcknowledgeResponse) Reset() {
 	*x = AcknowledgeResponse{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[11]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +1063,7 @@ func (x *AcknowledgeResponse) String() string {
 func (*AcknowledgeResponse) ProtoMessage() {}
 
 func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[11]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +1076,7 @@ func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{11}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{13}
 }
 
 // A member's cursor moved. A message is SENT once accepted, DELIVERED once delivered_sequence reaches
@@ -884,7 +1103,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[12]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1115,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[12]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1128,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{12}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Receipt) GetConversationId() int64 {
@@ -962,7 +1181,7 @@ type ListReceiptsRequest struct {
 
 func (x *ListReceiptsRequest) Reset() {
 	*x = ListReceiptsRequest{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[13]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1193,7 @@ func (x *ListReceiptsRequest) String() string {
 func (*ListReceiptsRequest) ProtoMessage() {}
 
 func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[13]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1206,7 @@ func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptsRequest) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{13}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListReceiptsRequest) GetConversationId() int64 {
@@ -1024,7 +1243,7 @@ type ListReceiptsResponse struct {
 
 func (x *ListReceiptsResponse) Reset() {
 	*x = ListReceiptsResponse{}
-	mi := &file_lucky_message_v1_message_proto_msgTypes[14]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1255,7 @@ func (x *ListReceiptsResponse) String() string {
 func (*ListReceiptsResponse) ProtoMessage() {}
 
 func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lucky_message_v1_message_proto_msgTypes[14]
+	mi := &file_lucky_message_v1_message_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1268,7 @@ func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptsResponse) Descriptor() ([]byte, []int) {
-	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{14}
+	return file_lucky_message_v1_message_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListReceiptsResponse) GetReceipts() []*Receipt {
@@ -1070,13 +1289,23 @@ var File_lucky_message_v1_message_proto protoreflect.FileDescriptor
 
 const file_lucky_message_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1elucky/message/v1/message.proto\x12\x10lucky.message.v1\x1a\x1alucky/error/v1/error.proto\x1a\x1elucky/message/v1/content.proto\x1a#lucky/message/v1/conversation.proto\x1a\x1clucky/message/v1/entry.proto\"\xe4\x01\n" +
+	"\x1elucky/message/v1/message.proto\x12\x10lucky.message.v1\x1a\x1alucky/error/v1/error.proto\x1a\x1elucky/message/v1/content.proto\x1a#lucky/message/v1/conversation.proto\x1a\x1clucky/message/v1/entry.proto\"\xf9\x03\n" +
 	"\vSendRequest\x12\x1d\n" +
 	"\auser_id\x18\x01 \x01(\x03B\x020\x01H\x00R\x06userId\x12-\n" +
 	"\x0fconversation_id\x18\x02 \x01(\x03B\x020\x01H\x00R\x0econversationId\x12,\n" +
 	"\x11client_message_id\x18\x06 \x01(\tB\x00R\x0fclientMessageId\x125\n" +
 	"\acontent\x18\n" +
-	" \x01(\v2\x19.lucky.message.v1.ContentB\x00R\acontentB\n" +
+	" \x01(\v2\x19.lucky.message.v1.ContentB\x00R\acontent\x12,\n" +
+	"\x11reply_to_sequence\x18\v \x01(\x03B\x00R\x0freplyToSequence\x120\n" +
+	"\x12mentioned_user_ids\x18\f \x03(\x03B\x020\x01R\x10mentionedUserIds\x12\x1f\n" +
+	"\vmention_all\x18\r \x01(\bR\n" +
+	"mentionAll\x12@\n" +
+	"\x05extra\x18\x0e \x03(\v2(.lucky.message.v1.SendRequest.ExtraEntryB\x00R\x05extra\x12\x16\n" +
+	"\x06silent\x18\x0f \x01(\bR\x06silent\x1a8\n" +
+	"\n" +
+	"ExtraEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
 	"\n" +
 	"\x06target\x12\x00J\x04\b\x03\x10\x06J\x04\b\a\x10\n" +
 	"J\x04\b\x10\x10\x11J\x04\b\x11\x10\x12\"\x9c\x01\n" +
@@ -1096,7 +1325,18 @@ const file_lucky_message_v1_message_proto_rawDesc = "" +
 	"\arefused\x18\x03 \x01(\v2\x19.lucky.message.v1.RefusedH\x00R\arefusedB\t\n" +
 	"\aoutcome\"F\n" +
 	"\fSendResponse\x126\n" +
-	"\baccepted\x18\x01 \x01(\v2\x1a.lucky.message.v1.AcceptedR\baccepted\"\xc6\x01\n" +
+	"\baccepted\x18\x01 \x01(\v2\x1a.lucky.message.v1.AcceptedR\baccepted\"\x86\x02\n" +
+	"\x0eForwardRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\x03B\x020\x01H\x00R\x06userId\x12-\n" +
+	"\x0fconversation_id\x18\x02 \x01(\x03B\x020\x01H\x00R\x0econversationId\x124\n" +
+	"\x14from_conversation_id\x18\x03 \x01(\x03B\x020\x01R\x12fromConversationId\x12\x1e\n" +
+	"\tsequences\x18\x04 \x03(\x03B\x00R\tsequences\x12\x14\n" +
+	"\x05merge\x18\x05 \x01(\bR\x05merge\x12.\n" +
+	"\x12client_message_ids\x18\x06 \x03(\tB\x00R\x10clientMessageIdsB\n" +
+	"\n" +
+	"\x06target\x12\x00\"I\n" +
+	"\x0fForwardResponse\x126\n" +
+	"\baccepted\x18\x01 \x03(\v2\x1a.lucky.message.v1.AcceptedR\baccepted\"\xc6\x01\n" +
 	"\x12ListEntriesRequest\x12+\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x03B\x020\x01R\x0econversationId\x12)\n" +
 	"\x0eafter_sequence\x18\x02 \x01(\x03B\x00H\x00R\rafterSequence\x12+\n" +
@@ -1137,13 +1377,14 @@ const file_lucky_message_v1_message_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\x00R\tpageToken\"u\n" +
 	"\x14ListReceiptsResponse\x125\n" +
 	"\breceipts\x18\x01 \x03(\v2\x19.lucky.message.v1.ReceiptR\breceipts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc1\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9c\x04\n" +
 	"\x0eMessageService\x12G\n" +
-	"\x04Send\x12\x1d.lucky.message.v1.SendRequest\x1a\x1e.lucky.message.v1.SendResponse\"\x00\x12\\\n" +
-	"\vListEntries\x12$.lucky.message.v1.ListEntriesRequest\x1a%.lucky.message.v1.ListEntriesResponse\"\x00\x12G\n" +
-	"\x04Sync\x12\x1d.lucky.message.v1.SyncRequest\x1a\x1e.lucky.message.v1.SyncResponse\"\x00\x12\\\n" +
-	"\vAcknowledge\x12$.lucky.message.v1.AcknowledgeRequest\x1a%.lucky.message.v1.AcknowledgeResponse\"\x00\x12_\n" +
-	"\fListReceipts\x12%.lucky.message.v1.ListReceiptsRequest\x1a&.lucky.message.v1.ListReceiptsResponse\"\x00\x1a\x00Bp\n" +
+	"\x04Send\x12\x1d.lucky.message.v1.SendRequest\x1a\x1e.lucky.message.v1.SendResponse\"\x00\x12P\n" +
+	"\aForward\x12 .lucky.message.v1.ForwardRequest\x1a!.lucky.message.v1.ForwardResponse\"\x00\x12_\n" +
+	"\vListEntries\x12$.lucky.message.v1.ListEntriesRequest\x1a%.lucky.message.v1.ListEntriesResponse\"\x03\x90\x02\x02\x12J\n" +
+	"\x04Sync\x12\x1d.lucky.message.v1.SyncRequest\x1a\x1e.lucky.message.v1.SyncResponse\"\x03\x90\x02\x02\x12\\\n" +
+	"\vAcknowledge\x12$.lucky.message.v1.AcknowledgeRequest\x1a%.lucky.message.v1.AcknowledgeResponse\"\x00\x12b\n" +
+	"\fListReceipts\x12%.lucky.message.v1.ListReceiptsRequest\x1a&.lucky.message.v1.ListReceiptsResponse\"\x03\x90\x02\x02\x1a\x00Bp\n" +
 	"\x13im.lucky.message.v1B\fMessageProtoP\x01ZCgithub.com/lucky-im/lucky/clients/go/gen/lucky/message/v1;messagev1\xa2\x02\x03LKYb\x06proto3"
 
 var (
@@ -1158,53 +1399,60 @@ func file_lucky_message_v1_message_proto_rawDescGZIP() []byte {
 	return file_lucky_message_v1_message_proto_rawDescData
 }
 
-var file_lucky_message_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_lucky_message_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_lucky_message_v1_message_proto_goTypes = []any{
 	(*SendRequest)(nil),          // 0: lucky.message.v1.SendRequest
 	(*Accepted)(nil),             // 1: lucky.message.v1.Accepted
 	(*Refused)(nil),              // 2: lucky.message.v1.Refused
 	(*SendResult)(nil),           // 3: lucky.message.v1.SendResult
 	(*SendResponse)(nil),         // 4: lucky.message.v1.SendResponse
-	(*ListEntriesRequest)(nil),   // 5: lucky.message.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),  // 6: lucky.message.v1.ListEntriesResponse
-	(*SyncRequest)(nil),          // 7: lucky.message.v1.SyncRequest
-	(*SyncResponse)(nil),         // 8: lucky.message.v1.SyncResponse
-	(*Cursor)(nil),               // 9: lucky.message.v1.Cursor
-	(*AcknowledgeRequest)(nil),   // 10: lucky.message.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),  // 11: lucky.message.v1.AcknowledgeResponse
-	(*Receipt)(nil),              // 12: lucky.message.v1.Receipt
-	(*ListReceiptsRequest)(nil),  // 13: lucky.message.v1.ListReceiptsRequest
-	(*ListReceiptsResponse)(nil), // 14: lucky.message.v1.ListReceiptsResponse
-	(*Content)(nil),              // 15: lucky.message.v1.Content
-	(*v1.ErrorDetail)(nil),       // 16: lucky.error.v1.ErrorDetail
-	(*Entry)(nil),                // 17: lucky.message.v1.Entry
-	(*Conversation)(nil),         // 18: lucky.message.v1.Conversation
+	(*ForwardRequest)(nil),       // 5: lucky.message.v1.ForwardRequest
+	(*ForwardResponse)(nil),      // 6: lucky.message.v1.ForwardResponse
+	(*ListEntriesRequest)(nil),   // 7: lucky.message.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),  // 8: lucky.message.v1.ListEntriesResponse
+	(*SyncRequest)(nil),          // 9: lucky.message.v1.SyncRequest
+	(*SyncResponse)(nil),         // 10: lucky.message.v1.SyncResponse
+	(*Cursor)(nil),               // 11: lucky.message.v1.Cursor
+	(*AcknowledgeRequest)(nil),   // 12: lucky.message.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),  // 13: lucky.message.v1.AcknowledgeResponse
+	(*Receipt)(nil),              // 14: lucky.message.v1.Receipt
+	(*ListReceiptsRequest)(nil),  // 15: lucky.message.v1.ListReceiptsRequest
+	(*ListReceiptsResponse)(nil), // 16: lucky.message.v1.ListReceiptsResponse
+	nil,                          // 17: lucky.message.v1.SendRequest.ExtraEntry
+	(*Content)(nil),              // 18: lucky.message.v1.Content
+	(*v1.ErrorDetail)(nil),       // 19: lucky.error.v1.ErrorDetail
+	(*Entry)(nil),                // 20: lucky.message.v1.Entry
+	(*Conversation)(nil),         // 21: lucky.message.v1.Conversation
 }
 var file_lucky_message_v1_message_proto_depIdxs = []int32{
-	15, // 0: lucky.message.v1.SendRequest.content:type_name -> lucky.message.v1.Content
-	16, // 1: lucky.message.v1.Refused.error:type_name -> lucky.error.v1.ErrorDetail
-	1,  // 2: lucky.message.v1.SendResult.accepted:type_name -> lucky.message.v1.Accepted
-	2,  // 3: lucky.message.v1.SendResult.refused:type_name -> lucky.message.v1.Refused
-	1,  // 4: lucky.message.v1.SendResponse.accepted:type_name -> lucky.message.v1.Accepted
-	17, // 5: lucky.message.v1.ListEntriesResponse.entries:type_name -> lucky.message.v1.Entry
-	18, // 6: lucky.message.v1.SyncResponse.conversations:type_name -> lucky.message.v1.Conversation
-	9,  // 7: lucky.message.v1.AcknowledgeRequest.cursors:type_name -> lucky.message.v1.Cursor
-	12, // 8: lucky.message.v1.ListReceiptsResponse.receipts:type_name -> lucky.message.v1.Receipt
-	0,  // 9: lucky.message.v1.MessageService.Send:input_type -> lucky.message.v1.SendRequest
-	5,  // 10: lucky.message.v1.MessageService.ListEntries:input_type -> lucky.message.v1.ListEntriesRequest
-	7,  // 11: lucky.message.v1.MessageService.Sync:input_type -> lucky.message.v1.SyncRequest
-	10, // 12: lucky.message.v1.MessageService.Acknowledge:input_type -> lucky.message.v1.AcknowledgeRequest
-	13, // 13: lucky.message.v1.MessageService.ListReceipts:input_type -> lucky.message.v1.ListReceiptsRequest
-	4,  // 14: lucky.message.v1.MessageService.Send:output_type -> lucky.message.v1.SendResponse
-	6,  // 15: lucky.message.v1.MessageService.ListEntries:output_type -> lucky.message.v1.ListEntriesResponse
-	8,  // 16: lucky.message.v1.MessageService.Sync:output_type -> lucky.message.v1.SyncResponse
-	11, // 17: lucky.message.v1.MessageService.Acknowledge:output_type -> lucky.message.v1.AcknowledgeResponse
-	14, // 18: lucky.message.v1.MessageService.ListReceipts:output_type -> lucky.message.v1.ListReceiptsResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	18, // 0: lucky.message.v1.SendRequest.content:type_name -> lucky.message.v1.Content
+	17, // 1: lucky.message.v1.SendRequest.extra:type_name -> lucky.message.v1.SendRequest.ExtraEntry
+	19, // 2: lucky.message.v1.Refused.error:type_name -> lucky.error.v1.ErrorDetail
+	1,  // 3: lucky.message.v1.SendResult.accepted:type_name -> lucky.message.v1.Accepted
+	2,  // 4: lucky.message.v1.SendResult.refused:type_name -> lucky.message.v1.Refused
+	1,  // 5: lucky.message.v1.SendResponse.accepted:type_name -> lucky.message.v1.Accepted
+	1,  // 6: lucky.message.v1.ForwardResponse.accepted:type_name -> lucky.message.v1.Accepted
+	20, // 7: lucky.message.v1.ListEntriesResponse.entries:type_name -> lucky.message.v1.Entry
+	21, // 8: lucky.message.v1.SyncResponse.conversations:type_name -> lucky.message.v1.Conversation
+	11, // 9: lucky.message.v1.AcknowledgeRequest.cursors:type_name -> lucky.message.v1.Cursor
+	14, // 10: lucky.message.v1.ListReceiptsResponse.receipts:type_name -> lucky.message.v1.Receipt
+	0,  // 11: lucky.message.v1.MessageService.Send:input_type -> lucky.message.v1.SendRequest
+	5,  // 12: lucky.message.v1.MessageService.Forward:input_type -> lucky.message.v1.ForwardRequest
+	7,  // 13: lucky.message.v1.MessageService.ListEntries:input_type -> lucky.message.v1.ListEntriesRequest
+	9,  // 14: lucky.message.v1.MessageService.Sync:input_type -> lucky.message.v1.SyncRequest
+	12, // 15: lucky.message.v1.MessageService.Acknowledge:input_type -> lucky.message.v1.AcknowledgeRequest
+	15, // 16: lucky.message.v1.MessageService.ListReceipts:input_type -> lucky.message.v1.ListReceiptsRequest
+	4,  // 17: lucky.message.v1.MessageService.Send:output_type -> lucky.message.v1.SendResponse
+	6,  // 18: lucky.message.v1.MessageService.Forward:output_type -> lucky.message.v1.ForwardResponse
+	8,  // 19: lucky.message.v1.MessageService.ListEntries:output_type -> lucky.message.v1.ListEntriesResponse
+	10, // 20: lucky.message.v1.MessageService.Sync:output_type -> lucky.message.v1.SyncResponse
+	13, // 21: lucky.message.v1.MessageService.Acknowledge:output_type -> lucky.message.v1.AcknowledgeResponse
+	16, // 22: lucky.message.v1.MessageService.ListReceipts:output_type -> lucky.message.v1.ListReceiptsResponse
+	17, // [17:23] is the sub-list for method output_type
+	11, // [11:17] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_lucky_message_v1_message_proto_init() }
@@ -1224,6 +1472,10 @@ func file_lucky_message_v1_message_proto_init() {
 		(*SendResult_Refused)(nil),
 	}
 	file_lucky_message_v1_message_proto_msgTypes[5].OneofWrappers = []any{
+		(*ForwardRequest_UserId)(nil),
+		(*ForwardRequest_ConversationId)(nil),
+	}
+	file_lucky_message_v1_message_proto_msgTypes[7].OneofWrappers = []any{
 		(*ListEntriesRequest_AfterSequence)(nil),
 		(*ListEntriesRequest_BeforeSequence)(nil),
 	}
@@ -1233,7 +1485,7 @@ func file_lucky_message_v1_message_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lucky_message_v1_message_proto_rawDesc), len(file_lucky_message_v1_message_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

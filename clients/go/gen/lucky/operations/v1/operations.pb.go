@@ -560,7 +560,9 @@ type TraceMessageRequest struct {
 	// The conversation.
 	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Position of the entry in it.
-	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Reason for the audit log, at most 256 characters, without personal data; empty for none.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +609,13 @@ func (x *TraceMessageRequest) GetSequence() int64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *TraceMessageRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // Response of TraceMessage.
@@ -1485,9 +1494,11 @@ func (x *ReplayFailedBatchesRequest) GetReason() string {
 type ReplayFailedBatchesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Number of batches reset for publication.
-	Replayed      int32 `protobuf:"varint,1,opt,name=replayed,proto3" json:"replayed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Replayed int32 `protobuf:"varint,1,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	// Numbers of databases without an answer, see TracedEntry: their batches may still be failed.
+	UnreachableDatabases []int32 `protobuf:"varint,2,rep,packed,name=unreachable_databases,json=unreachableDatabases,proto3" json:"unreachable_databases,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ReplayFailedBatchesResponse) Reset() {
@@ -1525,6 +1536,13 @@ func (x *ReplayFailedBatchesResponse) GetReplayed() int32 {
 		return x.Replayed
 	}
 	return 0
+}
+
+func (x *ReplayFailedBatchesResponse) GetUnreachableDatabases() []int32 {
+	if x != nil {
+		return x.UnreachableDatabases
+	}
+	return nil
 }
 
 // Request of ListDeadLetters.
@@ -1766,10 +1784,11 @@ const file_lucky_operations_v1_operations_proto_rawDesc = "" +
 	"\n" +
 	"read_at_ms\x18\x02 \x01(\x03R\breadAtMs\x12\"\n" +
 	"\rrefused_at_ms\x18\x03 \x01(\x03R\vrefusedAtMs\x12\x16\n" +
-	"\x06faults\x18\x04 \x03(\tR\x06faults\"`\n" +
+	"\x06faults\x18\x04 \x03(\tR\x06faults\"z\n" +
 	"\x13TraceMessageRequest\x12+\n" +
 	"\x0fconversation_id\x18\x01 \x01(\x03B\x020\x01R\x0econversationId\x12\x1c\n" +
-	"\bsequence\x18\x02 \x01(\x03B\x00R\bsequence\"\x82\x03\n" +
+	"\bsequence\x18\x02 \x01(\x03B\x00R\bsequence\x12\x18\n" +
+	"\x06reason\x18\x03 \x01(\tB\x00R\x06reason\"\x82\x03\n" +
 	"\x14TraceMessageResponse\x126\n" +
 	"\x05entry\x18\x01 \x01(\v2 .lucky.operations.v1.TracedEntryR\x05entry\x12B\n" +
 	"\vpublication\x18\x02 \x01(\v2 .lucky.operations.v1.PublicationR\vpublication\x12!\n" +
@@ -1839,9 +1858,10 @@ const file_lucky_operations_v1_operations_proto_rawDesc = "" +
 	"\rlast_sequence\x18\x03 \x01(\x03R\flastSequence\"W\n" +
 	"\x1aReplayFailedBatchesRequest\x12\x1f\n" +
 	"\tbatch_ids\x18\x01 \x03(\x03B\x020\x01R\bbatchIds\x12\x18\n" +
-	"\x06reason\x18\x02 \x01(\tB\x00R\x06reason\"9\n" +
+	"\x06reason\x18\x02 \x01(\tB\x00R\x06reason\"n\n" +
 	"\x1bReplayFailedBatchesResponse\x12\x1a\n" +
-	"\breplayed\x18\x01 \x01(\x05R\breplayed\"X\n" +
+	"\breplayed\x18\x01 \x01(\x05R\breplayed\x123\n" +
+	"\x15unreachable_databases\x18\x02 \x03(\x05R\x14unreachableDatabases\"X\n" +
 	"\x16ListDeadLettersRequest\x12\x1d\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
 	"\n" +
@@ -1876,13 +1896,13 @@ const file_lucky_operations_v1_operations_proto_rawDesc = "" +
 	"\x13DELIVERY_STATE_SENT\x10\x02\x12\x1f\n" +
 	"\x1bDELIVERY_STATE_ACKNOWLEDGED\x10\x03\x12\x1b\n" +
 	"\x17DELIVERY_STATE_NOT_SENT\x10\x04\x12\x19\n" +
-	"\x15DELIVERY_STATE_BEHIND\x10\x052\xc2\x04\n" +
-	"\x11OperationsService\x12b\n" +
-	"\vGetSettings\x12'.lucky.operations.v1.GetSettingsRequest\x1a(.lucky.operations.v1.GetSettingsResponse\"\x00\x12e\n" +
-	"\fTraceMessage\x12(.lucky.operations.v1.TraceMessageRequest\x1a).lucky.operations.v1.TraceMessageResponse\"\x00\x12t\n" +
-	"\x11ListFailedBatches\x12-.lucky.operations.v1.ListFailedBatchesRequest\x1a..lucky.operations.v1.ListFailedBatchesResponse\"\x00\x12z\n" +
-	"\x13ReplayFailedBatches\x12/.lucky.operations.v1.ReplayFailedBatchesRequest\x1a0.lucky.operations.v1.ReplayFailedBatchesResponse\"\x00\x12n\n" +
-	"\x0fListDeadLetters\x12+.lucky.operations.v1.ListDeadLettersRequest\x1a,.lucky.operations.v1.ListDeadLettersResponse\"\x00\x1a\x00B|\n" +
+	"\x15DELIVERY_STATE_BEHIND\x10\x052\xcb\x04\n" +
+	"\x11OperationsService\x12e\n" +
+	"\vGetSettings\x12'.lucky.operations.v1.GetSettingsRequest\x1a(.lucky.operations.v1.GetSettingsResponse\"\x03\x90\x02\x02\x12e\n" +
+	"\fTraceMessage\x12(.lucky.operations.v1.TraceMessageRequest\x1a).lucky.operations.v1.TraceMessageResponse\"\x00\x12w\n" +
+	"\x11ListFailedBatches\x12-.lucky.operations.v1.ListFailedBatchesRequest\x1a..lucky.operations.v1.ListFailedBatchesResponse\"\x03\x90\x02\x02\x12z\n" +
+	"\x13ReplayFailedBatches\x12/.lucky.operations.v1.ReplayFailedBatchesRequest\x1a0.lucky.operations.v1.ReplayFailedBatchesResponse\"\x00\x12q\n" +
+	"\x0fListDeadLetters\x12+.lucky.operations.v1.ListDeadLettersRequest\x1a,.lucky.operations.v1.ListDeadLettersResponse\"\x03\x90\x02\x02\x1a\x00B|\n" +
 	"\x16im.lucky.operations.v1B\x0fOperationsProtoP\x01ZIgithub.com/lucky-im/lucky/clients/go/gen/lucky/operations/v1;operationsv1\xa2\x02\x03LKYb\x06proto3"
 
 var (

@@ -1480,16 +1480,16 @@ const file_lucky_user_v1_user_proto_rawDesc = "" +
 	"\x1aWHO_MAY_ADD_ME_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15WHO_MAY_ADD_ME_ANYONE\x10\x01\x12 \n" +
 	"\x1cWHO_MAY_ADD_ME_WITH_QUESTION\x10\x02\x12\x19\n" +
-	"\x15WHO_MAY_ADD_ME_NOBODY\x10\x032\x86\x05\n" +
-	"\vUserService\x12J\n" +
-	"\aGetUser\x12\x1d.lucky.user.v1.GetUserRequest\x1a\x1e.lucky.user.v1.GetUserResponse\"\x00\x12\\\n" +
-	"\rBatchGetUsers\x12#.lucky.user.v1.BatchGetUsersRequest\x1a$.lucky.user.v1.BatchGetUsersResponse\"\x00\x12S\n" +
+	"\x15WHO_MAY_ADD_ME_NOBODY\x10\x032\x98\x05\n" +
+	"\vUserService\x12M\n" +
+	"\aGetUser\x12\x1d.lucky.user.v1.GetUserRequest\x1a\x1e.lucky.user.v1.GetUserResponse\"\x03\x90\x02\x02\x12_\n" +
+	"\rBatchGetUsers\x12#.lucky.user.v1.BatchGetUsersRequest\x1a$.lucky.user.v1.BatchGetUsersResponse\"\x03\x90\x02\x02\x12V\n" +
 	"\n" +
-	"GetProfile\x12 .lucky.user.v1.GetProfileRequest\x1a!.lucky.user.v1.GetProfileResponse\"\x00\x12e\n" +
-	"\x10BatchGetProfiles\x12&.lucky.user.v1.BatchGetProfilesRequest\x1a'.lucky.user.v1.BatchGetProfilesResponse\"\x00\x12Y\n" +
-	"\fGetMyProfile\x12\".lucky.user.v1.GetMyProfileRequest\x1a#.lucky.user.v1.GetMyProfileResponse\"\x00\x12\\\n" +
-	"\rUpdateProfile\x12#.lucky.user.v1.UpdateProfileRequest\x1a$.lucky.user.v1.UpdateProfileResponse\"\x00\x12V\n" +
-	"\vSearchUsers\x12!.lucky.user.v1.SearchUsersRequest\x1a\".lucky.user.v1.SearchUsersResponse\"\x00\x1a\x00Bd\n" +
+	"GetProfile\x12 .lucky.user.v1.GetProfileRequest\x1a!.lucky.user.v1.GetProfileResponse\"\x03\x90\x02\x02\x12h\n" +
+	"\x10BatchGetProfiles\x12&.lucky.user.v1.BatchGetProfilesRequest\x1a'.lucky.user.v1.BatchGetProfilesResponse\"\x03\x90\x02\x02\x12\\\n" +
+	"\fGetMyProfile\x12\".lucky.user.v1.GetMyProfileRequest\x1a#.lucky.user.v1.GetMyProfileResponse\"\x03\x90\x02\x02\x12\\\n" +
+	"\rUpdateProfile\x12#.lucky.user.v1.UpdateProfileRequest\x1a$.lucky.user.v1.UpdateProfileResponse\"\x00\x12Y\n" +
+	"\vSearchUsers\x12!.lucky.user.v1.SearchUsersRequest\x1a\".lucky.user.v1.SearchUsersResponse\"\x03\x90\x02\x02\x1a\x00Bd\n" +
 	"\x10im.lucky.user.v1B\tUserProtoP\x01Z=github.com/lucky-im/lucky/clients/go/gen/lucky/user/v1;userv1\xa2\x02\x03LKYb\x06proto3"
 
 var (

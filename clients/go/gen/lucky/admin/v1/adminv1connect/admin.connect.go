@@ -107,6 +107,7 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AdminServiceFindAccountsProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("FindAccounts")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		disableAccount: connect.NewClient[v1.DisableAccountRequest, v1.DisableAccountResponse](
@@ -143,12 +144,14 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AdminServiceListAuditProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		getDevicePolicy: connect.NewClient[v1.GetDevicePolicyRequest, v1.GetDevicePolicyResponse](
 			httpClient,
 			baseURL+AdminServiceGetDevicePolicyProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("GetDevicePolicy")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		setDevicePolicy: connect.NewClient[v1.SetDevicePolicyRequest, v1.SetDevicePolicyResponse](
@@ -260,6 +263,7 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		AdminServiceFindAccountsProcedure,
 		svc.FindAccounts,
 		connect.WithSchema(adminServiceMethods.ByName("FindAccounts")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceDisableAccountHandler := connect.NewUnaryHandler(
@@ -296,12 +300,14 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		AdminServiceListAuditProcedure,
 		svc.ListAudit,
 		connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceGetDevicePolicyHandler := connect.NewUnaryHandler(
 		AdminServiceGetDevicePolicyProcedure,
 		svc.GetDevicePolicy,
 		connect.WithSchema(adminServiceMethods.ByName("GetDevicePolicy")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceSetDevicePolicyHandler := connect.NewUnaryHandler(

@@ -166,9 +166,11 @@ type AuthServiceClient interface {
 	// each change, until it is confirmed, refused or expired. The tokens are returned once, here or by
 	// GetQrLogin. Fails with QR_LOGIN_NOT_FOUND, with QR_LOGIN_STEP when the tokens were already
 	// returned, or with OVERLOADED when the instance has too many such streams: then poll GetQrLogin.
+	// Not idempotent: the gateway never retries it.
 	WatchQrLogin(context.Context, *connect.Request[v1.WatchQrLoginRequest]) (*connect.ServerStreamForClient[v1.WatchQrLoginResponse], error)
 	// Returns the state of a QR login, for devices that poll, about once a second. Fails with
-	// QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned.
+	// QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned. Not idempotent:
+	// the gateway never retries it.
 	GetQrLogin(context.Context, *connect.Request[v1.GetQrLoginRequest]) (*connect.Response[v1.GetQrLoginResponse], error)
 	// Records that the caller's phone has scanned the code. Only the first phone that scans may
 	// confirm. A retry on the same phone is harmless. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED,
@@ -215,6 +217,7 @@ func NewAuthServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+AuthServiceGetPublicKeyProcedure,
 			connect.WithSchema(authServiceMethods.ByName("GetPublicKey")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		register: connect.NewClient[v1.RegisterRequest, v1.RegisterResponse](
@@ -245,6 +248,7 @@ func NewAuthServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+AuthServiceGetJwksProcedure,
 			connect.WithSchema(authServiceMethods.ByName("GetJwks")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		registerByPhone: connect.NewClient[v1.RegisterByPhoneRequest, v1.RegisterByPhoneResponse](
@@ -538,9 +542,11 @@ type AuthServiceHandler interface {
 	// each change, until it is confirmed, refused or expired. The tokens are returned once, here or by
 	// GetQrLogin. Fails with QR_LOGIN_NOT_FOUND, with QR_LOGIN_STEP when the tokens were already
 	// returned, or with OVERLOADED when the instance has too many such streams: then poll GetQrLogin.
+	// Not idempotent: the gateway never retries it.
 	WatchQrLogin(context.Context, *connect.Request[v1.WatchQrLoginRequest], *connect.ServerStream[v1.WatchQrLoginResponse]) error
 	// Returns the state of a QR login, for devices that poll, about once a second. Fails with
-	// QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned.
+	// QR_LOGIN_NOT_FOUND, or with QR_LOGIN_STEP when the tokens were already returned. Not idempotent:
+	// the gateway never retries it.
 	GetQrLogin(context.Context, *connect.Request[v1.GetQrLoginRequest]) (*connect.Response[v1.GetQrLoginResponse], error)
 	// Records that the caller's phone has scanned the code. Only the first phone that scans may
 	// confirm. A retry on the same phone is harmless. Fails with QR_LOGIN_NOT_FOUND, QR_LOGIN_EXPIRED,
@@ -583,6 +589,7 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 		AuthServiceGetPublicKeyProcedure,
 		svc.GetPublicKey,
 		connect.WithSchema(authServiceMethods.ByName("GetPublicKey")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	authServiceRegisterHandler := connect.NewUnaryHandler(
@@ -613,6 +620,7 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 		AuthServiceGetJwksProcedure,
 		svc.GetJwks,
 		connect.WithSchema(authServiceMethods.ByName("GetJwks")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	authServiceRegisterByPhoneHandler := connect.NewUnaryHandler(

@@ -90,6 +90,7 @@ func NewDeviceServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+DeviceServiceListDevicesProcedure,
 			connect.WithSchema(deviceServiceMethods.ByName("ListDevices")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		renameDevice: connect.NewClient[v1.RenameDeviceRequest, v1.RenameDeviceResponse](
@@ -108,6 +109,7 @@ func NewDeviceServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+DeviceServiceListSecurityNoticesProcedure,
 			connect.WithSchema(deviceServiceMethods.ByName("ListSecurityNotices")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		revokeOtherDevices: connect.NewClient[v1.RevokeOtherDevicesRequest, v1.RevokeOtherDevicesResponse](
@@ -189,6 +191,7 @@ func NewDeviceServiceHandler(svc DeviceServiceHandler, opts ...connect.HandlerOp
 		DeviceServiceListDevicesProcedure,
 		svc.ListDevices,
 		connect.WithSchema(deviceServiceMethods.ByName("ListDevices")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	deviceServiceRenameDeviceHandler := connect.NewUnaryHandler(
@@ -207,6 +210,7 @@ func NewDeviceServiceHandler(svc DeviceServiceHandler, opts ...connect.HandlerOp
 		DeviceServiceListSecurityNoticesProcedure,
 		svc.ListSecurityNotices,
 		connect.WithSchema(deviceServiceMethods.ByName("ListSecurityNotices")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	deviceServiceRevokeOtherDevicesHandler := connect.NewUnaryHandler(

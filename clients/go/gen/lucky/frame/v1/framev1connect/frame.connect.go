@@ -63,6 +63,7 @@ func NewEndpointServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			httpClient,
 			baseURL+EndpointServiceResolveEndpointProcedure,
 			connect.WithSchema(endpointServiceMethods.ByName("ResolveEndpoint")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -97,6 +98,7 @@ func NewEndpointServiceHandler(svc EndpointServiceHandler, opts ...connect.Handl
 		EndpointServiceResolveEndpointProcedure,
 		svc.ResolveEndpoint,
 		connect.WithSchema(endpointServiceMethods.ByName("ResolveEndpoint")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/lucky.frame.v1.EndpointService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -93,12 +93,14 @@ func NewGroupServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+GroupServiceGetGroupProcedure,
 			connect.WithSchema(groupServiceMethods.ByName("GetGroup")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		listMembers: connect.NewClient[v1.ListMembersRequest, v1.ListMembersResponse](
 			httpClient,
 			baseURL+GroupServiceListMembersProcedure,
 			connect.WithSchema(groupServiceMethods.ByName("ListMembers")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		addMembers: connect.NewClient[v1.AddMembersRequest, v1.AddMembersResponse](
@@ -190,12 +192,14 @@ func NewGroupServiceHandler(svc GroupServiceHandler, opts ...connect.HandlerOpti
 		GroupServiceGetGroupProcedure,
 		svc.GetGroup,
 		connect.WithSchema(groupServiceMethods.ByName("GetGroup")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	groupServiceListMembersHandler := connect.NewUnaryHandler(
 		GroupServiceListMembersProcedure,
 		svc.ListMembers,
 		connect.WithSchema(groupServiceMethods.ByName("ListMembers")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	groupServiceAddMembersHandler := connect.NewUnaryHandler(

@@ -61,6 +61,7 @@ func NewConversationServiceClient(httpClient connect.HTTPClient, baseURL string,
 			httpClient,
 			baseURL+ConversationServiceGetConversationProcedure,
 			connect.WithSchema(conversationServiceMethods.ByName("GetConversation")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -96,6 +97,7 @@ func NewConversationServiceHandler(svc ConversationServiceHandler, opts ...conne
 		ConversationServiceGetConversationProcedure,
 		svc.GetConversation,
 		connect.WithSchema(conversationServiceMethods.ByName("GetConversation")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/lucky.message.v1.ConversationService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

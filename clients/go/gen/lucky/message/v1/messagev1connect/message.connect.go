@@ -36,6 +36,8 @@ const (
 const (
 	// MessageServiceSendProcedure is the fully-qualified name of the MessageService's Send RPC.
 	MessageServiceSendProcedure = "/lucky.message.v1.MessageService/Send"
+	// MessageServiceForwardProcedure is the fully-qualified name of the MessageService's Forward RPC.
+	MessageServiceForwardProcedure = "/lucky.message.v1.MessageService/Forward"
 	// MessageServiceListEntriesProcedure is the fully-qualified name of the MessageService's
 	// ListEntries RPC.
 	MessageServiceListEntriesProcedure = "/lucky.message.v1.MessageService/ListEntries"
@@ -53,11 +55,22 @@ const (
 type MessageServiceClient interface {
 	// Appends one message to a conversation. The answer is sent after the commit. Retries are
 	// deduplicated: a send with a known client_message_id returns the first answer and stores nothing;
-	// with other content it fails with KEY_REUSED. Fails with USER_NOT_FOUND,
-	// ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED. In a direct conversation the first
-	// two also tell, within seconds, that the other user's account was deleted or disabled.
+	// with other content it fails with KEY_REUSED. A retry gets the first answer also when the message was
+	// edited or recalled meanwhile. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND,
+	// NOT_A_MEMBER, MUTED, REPLY_TARGET_INVALID, MENTION_INVALID or MENTION_ALL_DENIED. In a direct
+	// conversation the first two also tell, within seconds, that the other user's account was deleted or
+	// disabled.
 	Send(context.Context, *connect.Request[v1.SendRequest]) (*connect.Response[v1.SendResponse], error)
-	// Returns a page of a conversation's log, in ascending order of sequence. Fails with
+	// Copies messages of one conversation into another, one by one or merged into one message. The server
+	// copies what the caller may see, with the original's author and time; the caller cannot forge them.
+	// Replies, mentions, extra and reactions of the originals are not copied. Each written message is a
+	// send, with the refusals of Send, and is deduplicated by its client_message_id. Fails with
+	// CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, MESSAGE_RECALLED, FORWARD_DENIED or FORWARD_TOO_LARGE;
+	// then nothing was written. After another refusal the messages before the refused one are written,
+	// and a retry continues.
+	Forward(context.Context, *connect.Request[v1.ForwardRequest]) (*connect.Response[v1.ForwardResponse], error)
+	// Returns a page of a conversation's log, in ascending order of sequence: messages, tips and changes,
+	// without a gap. ListMessages of HistoryService returns what people see. Fails with
 	// CONVERSATION_NOT_FOUND.
 	ListEntries(context.Context, *connect.Request[v1.ListEntriesRequest]) (*connect.Response[v1.ListEntriesResponse], error)
 	// Returns the caller's conversations that changed since the cursor, oldest change first, in pages.
@@ -86,16 +99,24 @@ func NewMessageServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(messageServiceMethods.ByName("Send")),
 			connect.WithClientOptions(opts...),
 		),
+		forward: connect.NewClient[v1.ForwardRequest, v1.ForwardResponse](
+			httpClient,
+			baseURL+MessageServiceForwardProcedure,
+			connect.WithSchema(messageServiceMethods.ByName("Forward")),
+			connect.WithClientOptions(opts...),
+		),
 		listEntries: connect.NewClient[v1.ListEntriesRequest, v1.ListEntriesResponse](
 			httpClient,
 			baseURL+MessageServiceListEntriesProcedure,
 			connect.WithSchema(messageServiceMethods.ByName("ListEntries")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		sync: connect.NewClient[v1.SyncRequest, v1.SyncResponse](
 			httpClient,
 			baseURL+MessageServiceSyncProcedure,
 			connect.WithSchema(messageServiceMethods.ByName("Sync")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		acknowledge: connect.NewClient[v1.AcknowledgeRequest, v1.AcknowledgeResponse](
@@ -108,6 +129,7 @@ func NewMessageServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+MessageServiceListReceiptsProcedure,
 			connect.WithSchema(messageServiceMethods.ByName("ListReceipts")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -116,6 +138,7 @@ func NewMessageServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 // messageServiceClient implements MessageServiceClient.
 type messageServiceClient struct {
 	send         *connect.Client[v1.SendRequest, v1.SendResponse]
+	forward      *connect.Client[v1.ForwardRequest, v1.ForwardResponse]
 	listEntries  *connect.Client[v1.ListEntriesRequest, v1.ListEntriesResponse]
 	sync         *connect.Client[v1.SyncRequest, v1.SyncResponse]
 	acknowledge  *connect.Client[v1.AcknowledgeRequest, v1.AcknowledgeResponse]
@@ -125,6 +148,11 @@ type messageServiceClient struct {
 // Send calls lucky.message.v1.MessageService.Send.
 func (c *messageServiceClient) Send(ctx context.Context, req *connect.Request[v1.SendRequest]) (*connect.Response[v1.SendResponse], error) {
 	return c.send.CallUnary(ctx, req)
+}
+
+// Forward calls lucky.message.v1.MessageService.Forward.
+func (c *messageServiceClient) Forward(ctx context.Context, req *connect.Request[v1.ForwardRequest]) (*connect.Response[v1.ForwardResponse], error) {
+	return c.forward.CallUnary(ctx, req)
 }
 
 // ListEntries calls lucky.message.v1.MessageService.ListEntries.
@@ -151,11 +179,22 @@ func (c *messageServiceClient) ListReceipts(ctx context.Context, req *connect.Re
 type MessageServiceHandler interface {
 	// Appends one message to a conversation. The answer is sent after the commit. Retries are
 	// deduplicated: a send with a known client_message_id returns the first answer and stores nothing;
-	// with other content it fails with KEY_REUSED. Fails with USER_NOT_FOUND,
-	// ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND, NOT_A_MEMBER or MUTED. In a direct conversation the first
-	// two also tell, within seconds, that the other user's account was deleted or disabled.
+	// with other content it fails with KEY_REUSED. A retry gets the first answer also when the message was
+	// edited or recalled meanwhile. Fails with USER_NOT_FOUND, ACCOUNT_DISABLED, CONVERSATION_NOT_FOUND,
+	// NOT_A_MEMBER, MUTED, REPLY_TARGET_INVALID, MENTION_INVALID or MENTION_ALL_DENIED. In a direct
+	// conversation the first two also tell, within seconds, that the other user's account was deleted or
+	// disabled.
 	Send(context.Context, *connect.Request[v1.SendRequest]) (*connect.Response[v1.SendResponse], error)
-	// Returns a page of a conversation's log, in ascending order of sequence. Fails with
+	// Copies messages of one conversation into another, one by one or merged into one message. The server
+	// copies what the caller may see, with the original's author and time; the caller cannot forge them.
+	// Replies, mentions, extra and reactions of the originals are not copied. Each written message is a
+	// send, with the refusals of Send, and is deduplicated by its client_message_id. Fails with
+	// CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, MESSAGE_RECALLED, FORWARD_DENIED or FORWARD_TOO_LARGE;
+	// then nothing was written. After another refusal the messages before the refused one are written,
+	// and a retry continues.
+	Forward(context.Context, *connect.Request[v1.ForwardRequest]) (*connect.Response[v1.ForwardResponse], error)
+	// Returns a page of a conversation's log, in ascending order of sequence: messages, tips and changes,
+	// without a gap. ListMessages of HistoryService returns what people see. Fails with
 	// CONVERSATION_NOT_FOUND.
 	ListEntries(context.Context, *connect.Request[v1.ListEntriesRequest]) (*connect.Response[v1.ListEntriesResponse], error)
 	// Returns the caller's conversations that changed since the cursor, oldest change first, in pages.
@@ -180,16 +219,24 @@ func NewMessageServiceHandler(svc MessageServiceHandler, opts ...connect.Handler
 		connect.WithSchema(messageServiceMethods.ByName("Send")),
 		connect.WithHandlerOptions(opts...),
 	)
+	messageServiceForwardHandler := connect.NewUnaryHandler(
+		MessageServiceForwardProcedure,
+		svc.Forward,
+		connect.WithSchema(messageServiceMethods.ByName("Forward")),
+		connect.WithHandlerOptions(opts...),
+	)
 	messageServiceListEntriesHandler := connect.NewUnaryHandler(
 		MessageServiceListEntriesProcedure,
 		svc.ListEntries,
 		connect.WithSchema(messageServiceMethods.ByName("ListEntries")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	messageServiceSyncHandler := connect.NewUnaryHandler(
 		MessageServiceSyncProcedure,
 		svc.Sync,
 		connect.WithSchema(messageServiceMethods.ByName("Sync")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	messageServiceAcknowledgeHandler := connect.NewUnaryHandler(
@@ -202,12 +249,15 @@ func NewMessageServiceHandler(svc MessageServiceHandler, opts ...connect.Handler
 		MessageServiceListReceiptsProcedure,
 		svc.ListReceipts,
 		connect.WithSchema(messageServiceMethods.ByName("ListReceipts")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/lucky.message.v1.MessageService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case MessageServiceSendProcedure:
 			messageServiceSendHandler.ServeHTTP(w, r)
+		case MessageServiceForwardProcedure:
+			messageServiceForwardHandler.ServeHTTP(w, r)
 		case MessageServiceListEntriesProcedure:
 			messageServiceListEntriesHandler.ServeHTTP(w, r)
 		case MessageServiceSyncProcedure:
@@ -227,6 +277,10 @@ type UnimplementedMessageServiceHandler struct{}
 
 func (UnimplementedMessageServiceHandler) Send(context.Context, *connect.Request[v1.SendRequest]) (*connect.Response[v1.SendResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lucky.message.v1.MessageService.Send is not implemented"))
+}
+
+func (UnimplementedMessageServiceHandler) Forward(context.Context, *connect.Request[v1.ForwardRequest]) (*connect.Response[v1.ForwardResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lucky.message.v1.MessageService.Forward is not implemented"))
 }
 
 func (UnimplementedMessageServiceHandler) ListEntries(context.Context, *connect.Request[v1.ListEntriesRequest]) (*connect.Response[v1.ListEntriesResponse], error) {

@@ -60,17 +60,19 @@ type OperationsServiceClient interface {
 	GetSettings(context.Context, *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error)
 	// Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
 	// cursors, and the state of its deliveries in connect. The answer has only stored and current data,
-	// because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
-	// after the last one, or with UNAVAILABLE.
+	// because nothing is recorded per message. Waits at most 2 seconds for an instance. The answer shows
+	// who talks with whom, so the audit log records every call first, found or not. Fails with
+	// CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence after the last one, with
+	// PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE.
 	TraceMessage(context.Context, *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error)
 	// Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
 	// publish them, in ascending order of their ids. Their entries are in the log, and devices get them
 	// by sync. Pages of at most 200. Databases that cannot be reached are listed.
 	ListFailedBatches(context.Context, *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error)
 	// Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
-	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
-	// with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
-	// the batches may be replayed.
+	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first.
+	// Databases that cannot be reached are listed. Fails with PERMISSION_DENIED when the caller is no
+	// longer an operator, or with UNAVAILABLE; then some of the batches may be replayed.
 	ReplayFailedBatches(context.Context, *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error)
 	// Returns the dead letters of the bus, newest first: envelopes that an instance refused, or
 	// that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
@@ -94,6 +96,7 @@ func NewOperationsServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			httpClient,
 			baseURL+OperationsServiceGetSettingsProcedure,
 			connect.WithSchema(operationsServiceMethods.ByName("GetSettings")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		traceMessage: connect.NewClient[v1.TraceMessageRequest, v1.TraceMessageResponse](
@@ -106,6 +109,7 @@ func NewOperationsServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			httpClient,
 			baseURL+OperationsServiceListFailedBatchesProcedure,
 			connect.WithSchema(operationsServiceMethods.ByName("ListFailedBatches")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		replayFailedBatches: connect.NewClient[v1.ReplayFailedBatchesRequest, v1.ReplayFailedBatchesResponse](
@@ -118,6 +122,7 @@ func NewOperationsServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			httpClient,
 			baseURL+OperationsServiceListDeadLettersProcedure,
 			connect.WithSchema(operationsServiceMethods.ByName("ListDeadLetters")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -166,17 +171,19 @@ type OperationsServiceHandler interface {
 	GetSettings(context.Context, *connect.Request[v1.GetSettingsRequest]) (*connect.Response[v1.GetSettingsResponse], error)
 	// Follows one entry of the log: the time of its acceptance, the state of its publication, the members'
 	// cursors, and the state of its deliveries in connect. The answer has only stored and current data,
-	// because nothing is recorded per message. Waits at most 2 seconds for an instance. Fails with CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence
-	// after the last one, or with UNAVAILABLE.
+	// because nothing is recorded per message. Waits at most 2 seconds for an instance. The answer shows
+	// who talks with whom, so the audit log records every call first, found or not. Fails with
+	// CONVERSATION_NOT_FOUND, with INVALID_ARGUMENT for a sequence after the last one, with
+	// PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE.
 	TraceMessage(context.Context, *connect.Request[v1.TraceMessageRequest]) (*connect.Response[v1.TraceMessageResponse], error)
 	// Returns the batches of entries that server gave up after LUCKY_SERVER_OUTBOX_ATTEMPTS attempts to
 	// publish them, in ascending order of their ids. Their entries are in the log, and devices get them
 	// by sync. Pages of at most 200. Databases that cannot be reached are listed.
 	ListFailedBatches(context.Context, *connect.Request[v1.ListFailedBatchesRequest]) (*connect.Response[v1.ListFailedBatchesResponse], error)
 	// Retries the publication of failed batches, as if they had just been committed. Idempotent: a batch that is
-	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first. Fails
-	// with PERMISSION_DENIED when the caller is no longer an operator, or with UNAVAILABLE; then some of
-	// the batches may be replayed.
+	// no longer failed is skipped, and devices deduplicate entries. The audit log records it first.
+	// Databases that cannot be reached are listed. Fails with PERMISSION_DENIED when the caller is no
+	// longer an operator, or with UNAVAILABLE; then some of the batches may be replayed.
 	ReplayFailedBatches(context.Context, *connect.Request[v1.ReplayFailedBatchesRequest]) (*connect.Response[v1.ReplayFailedBatchesResponse], error)
 	// Returns the dead letters of the bus, newest first: envelopes that an instance refused, or
 	// that its full queue dropped. The sweep notifies the sessions concerned, so no entry is lost. Server
@@ -196,6 +203,7 @@ func NewOperationsServiceHandler(svc OperationsServiceHandler, opts ...connect.H
 		OperationsServiceGetSettingsProcedure,
 		svc.GetSettings,
 		connect.WithSchema(operationsServiceMethods.ByName("GetSettings")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	operationsServiceTraceMessageHandler := connect.NewUnaryHandler(
@@ -208,6 +216,7 @@ func NewOperationsServiceHandler(svc OperationsServiceHandler, opts ...connect.H
 		OperationsServiceListFailedBatchesProcedure,
 		svc.ListFailedBatches,
 		connect.WithSchema(operationsServiceMethods.ByName("ListFailedBatches")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	operationsServiceReplayFailedBatchesHandler := connect.NewUnaryHandler(
@@ -220,6 +229,7 @@ func NewOperationsServiceHandler(svc OperationsServiceHandler, opts ...connect.H
 		OperationsServiceListDeadLettersProcedure,
 		svc.ListDeadLetters,
 		connect.WithSchema(operationsServiceMethods.ByName("ListDeadLetters")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/lucky.operations.v1.OperationsService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -91,30 +91,35 @@ func NewUserServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+UserServiceGetUserProcedure,
 			connect.WithSchema(userServiceMethods.ByName("GetUser")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		batchGetUsers: connect.NewClient[v1.BatchGetUsersRequest, v1.BatchGetUsersResponse](
 			httpClient,
 			baseURL+UserServiceBatchGetUsersProcedure,
 			connect.WithSchema(userServiceMethods.ByName("BatchGetUsers")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		getProfile: connect.NewClient[v1.GetProfileRequest, v1.GetProfileResponse](
 			httpClient,
 			baseURL+UserServiceGetProfileProcedure,
 			connect.WithSchema(userServiceMethods.ByName("GetProfile")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		batchGetProfiles: connect.NewClient[v1.BatchGetProfilesRequest, v1.BatchGetProfilesResponse](
 			httpClient,
 			baseURL+UserServiceBatchGetProfilesProcedure,
 			connect.WithSchema(userServiceMethods.ByName("BatchGetProfiles")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		getMyProfile: connect.NewClient[v1.GetMyProfileRequest, v1.GetMyProfileResponse](
 			httpClient,
 			baseURL+UserServiceGetMyProfileProcedure,
 			connect.WithSchema(userServiceMethods.ByName("GetMyProfile")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		updateProfile: connect.NewClient[v1.UpdateProfileRequest, v1.UpdateProfileResponse](
@@ -127,6 +132,7 @@ func NewUserServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+UserServiceSearchUsersProcedure,
 			connect.WithSchema(userServiceMethods.ByName("SearchUsers")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -211,30 +217,35 @@ func NewUserServiceHandler(svc UserServiceHandler, opts ...connect.HandlerOption
 		UserServiceGetUserProcedure,
 		svc.GetUser,
 		connect.WithSchema(userServiceMethods.ByName("GetUser")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	userServiceBatchGetUsersHandler := connect.NewUnaryHandler(
 		UserServiceBatchGetUsersProcedure,
 		svc.BatchGetUsers,
 		connect.WithSchema(userServiceMethods.ByName("BatchGetUsers")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	userServiceGetProfileHandler := connect.NewUnaryHandler(
 		UserServiceGetProfileProcedure,
 		svc.GetProfile,
 		connect.WithSchema(userServiceMethods.ByName("GetProfile")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	userServiceBatchGetProfilesHandler := connect.NewUnaryHandler(
 		UserServiceBatchGetProfilesProcedure,
 		svc.BatchGetProfiles,
 		connect.WithSchema(userServiceMethods.ByName("BatchGetProfiles")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	userServiceGetMyProfileHandler := connect.NewUnaryHandler(
 		UserServiceGetMyProfileProcedure,
 		svc.GetMyProfile,
 		connect.WithSchema(userServiceMethods.ByName("GetMyProfile")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	userServiceUpdateProfileHandler := connect.NewUnaryHandler(
@@ -247,6 +258,7 @@ func NewUserServiceHandler(svc UserServiceHandler, opts ...connect.HandlerOption
 		UserServiceSearchUsersProcedure,
 		svc.SearchUsers,
 		connect.WithSchema(userServiceMethods.ByName("SearchUsers")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/lucky.user.v1.UserService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
