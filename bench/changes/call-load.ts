@@ -18,14 +18,14 @@ export interface CallsMade {
   readonly failures: Readonly<Record<string, number>>;
 }
 
-/** A refusal with OVERLOADED, or a connection that ended without an answer. */
-type Repeated = "overloaded" | "reset";
+/** A refusal with OVERLOADED, or a call without an answer: its connection ended, or it timed out. */
+type Repeated = "overloaded" | "unanswered";
 
-const RESET_RETRY_MS = 500;
+const UNANSWERED_RETRY_MS = 500;
+const UNANSWERED = new Set([Code.Aborted, Code.DeadlineExceeded]);
 
 /**
- * Makes a call, and repeats it as clients do: after a refusal with OVERLOADED, and when its connection ended
- * without an answer. `repeated` is called for each repetition. A call must be harmless when it is repeated.
+ * Makes a call, and repeats it as clients do: after a refusal with OVERLOADED, and when it had no answer. `repeated` is called for each repetition. A call must be harmless when it is repeated.
  */
 export async function retrying<T>(
   call: () => Promise<T>,
@@ -36,10 +36,10 @@ export async function retrying<T>(
       return await call();
     } catch (error) {
       const detail = detailOf(error);
-      const isReset = detail === undefined && ConnectError.from(error).code === Code.Aborted;
-      if (!isReset && detail?.reason !== ErrorReason.OVERLOADED) throw error;
-      repeated(isReset ? "reset" : "overloaded");
-      await pause(isReset ? RESET_RETRY_MS : Number(detail!.retryAfterMs));
+      const isOverloaded = detail?.reason === ErrorReason.OVERLOADED;
+      if (!isOverloaded && !UNANSWERED.has(ConnectError.from(error).code)) throw error;
+      repeated(isOverloaded ? "overloaded" : "unanswered");
+      await pause(isOverloaded ? Number(detail.retryAfterMs) : UNANSWERED_RETRY_MS);
     }
   }
 }
@@ -75,7 +75,7 @@ export async function callSpread(calls: readonly Call[], seconds: number): Promi
 class CallRecord {
   readonly #latencies = new Histogram();
   readonly #failures: Record<string, number> = {};
-  readonly #repeated = { overloaded: 0, reset: 0 };
+  readonly #repeated = { overloaded: 0, unanswered: 0 };
 
   /** Makes a call. Never rejects. */
   async make(call: Call, sinceMs: number): Promise<void> {

@@ -19,7 +19,7 @@ const declared = {
   members: { default: "10000", doc: "storm: members of the group" },
   online: { default: "1000", doc: "storm: members with a session" },
   instances: { default: "3", doc: "storm: instances of connect" },
-  "storm-seconds": { default: "20", doc: "storm: seconds over which the reactions are spread" },
+  "storm-seconds": { default: "45", doc: "storm: seconds over which the reactions are spread" },
 } satisfies FlagTable;
 
 const SETTINGS = {
