@@ -90,26 +90,39 @@ export const ENTRY_TABLES = `
 const MAX_COUNTED = 10_000;
 const MAX_MENTIONS = 1_000;
 
-/** Rows `table` of the unread range of `page`, in ascending order, bounded. */
-const unreadRows = (table: string, columns: string, condition: string, most: number) => `
+/**
+ * Rows of `table` in the unread range of `page`, bounded, with `column` equal to `value`. As a range of one value
+ * and in this order, PostgreSQL takes the index that begins with the column, also when it believes that most
+ * rows have the value.
+ */
+const unreadRows = (
+  table: string,
+  columns: string,
+  { column, value, most }: { column: string; value: string; most: number },
+) => `
   (SELECT ${columns} FROM im.${table} x
-    WHERE x.conversation_id = page.conversation_id AND ${condition}
+    WHERE x.conversation_id = page.conversation_id AND x.${column} BETWEEN ${value} AND ${value}
       AND x.sequence > page.from_sequence AND x.sequence <= page.last_sequence
-    ORDER BY x.sequence LIMIT ${most})`;
+    ORDER BY x.${column}, x.sequence LIMIT ${most})`;
+
+/** Recalled messages in the unread range of `page`, bounded. */
+const WITHDRAWN = `
+  (SELECT x.sender_id FROM im.withdrawn x
+    WHERE x.conversation_id = page.conversation_id
+      AND x.sequence > page.from_sequence AND x.sequence <= page.last_sequence
+    ORDER BY x.sequence LIMIT ${MAX_COUNTED})`;
+
+const OWN = { column: "sender_id", value: "page.user_id", most: MAX_COUNTED };
+const DELETED = { column: "user_id", value: "page.user_id", most: MAX_COUNTED };
 
 /** Countable entries after the read cursor: the difference of two running numbers. */
 const COUNTED = `(CASE WHEN page.left_sequence > 0 THEN l.countable ELSE page.last_countable END
   - coalesce(r.countable, 0))`;
 
 /** Unread mentions of a user; 0: of all members. Those of messages that the user deleted do not count. */
-const mentions = (userId: string) => `
-  (SELECT count(*) FROM ${unreadRows(
-    "mention",
-    "x.sequence",
-    `x.user_id = ${userId} AND x.sender_id <> page.user_id`,
-    MAX_MENTIONS,
-  )} x
-    WHERE ${isDeleted("x.sequence")} IS NULL)`;
+const mentions = (value: string) => `
+  (SELECT count(*) FROM ${unreadRows("mention", "x.sequence, x.sender_id", { column: "user_id", value, most: MAX_MENTIONS })} x
+    WHERE x.sender_id <> page.user_id AND ${isDeleted("x.sequence")} IS NULL)`;
 
 /**
  * Columns of `page` and ENTRY_TABLES. Unread is the number of countable entries after the read cursor minus
@@ -120,10 +133,10 @@ export const CONVERSATION_COLUMNS = `page.*, e.kind AS entry_kind,
   ${stateColumns("e", "page.user_id")},
   b.epoch, b.state = ${BucketState.MOVING} AS moving,
   CASE WHEN ${COUNTED} = 0 THEN 0 ELSE ${COUNTED}
-    - (SELECT count(*) FROM ${unreadRows("entry", "x.kind", "x.sender_id = page.user_id", MAX_COUNTED)} x
+    - (SELECT count(*) FROM ${unreadRows("entry", "x.kind", OWN)} x
         WHERE x.kind IN (${COUNTABLE_KINDS}))
-    - (SELECT count(*) FROM ${unreadRows("withdrawn", "x.sequence", "x.sender_id <> page.user_id", MAX_COUNTED)} x)
-    - (SELECT count(*) FROM ${unreadRows("hidden", "x.sequence, x.counted", "x.user_id = page.user_id", MAX_COUNTED)} x
+    - (SELECT count(*) FROM ${WITHDRAWN} x WHERE x.sender_id <> page.user_id)
+    - (SELECT count(*) FROM ${unreadRows("hidden", "x.sequence, x.counted", DELETED)} x
         WHERE x.counted
           AND (SELECT true FROM im.withdrawn w WHERE w.conversation_id = page.conversation_id
                                                  AND w.sequence = x.sequence) IS NULL)
