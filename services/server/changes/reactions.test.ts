@@ -289,3 +289,25 @@ test("counts, rows and deltas agree after random calls on two servers and a reca
     new Set([String(sequences[1])]),
   );
 });
+
+test("after 10,000 concurrent calls, of which many change nothing, the sequences are 1 to n", async (t) => {
+  const stand = new Stand(t, pool);
+  const talk = await Talk.group(stand, { others: 9 });
+  const servers = [talk, talk.on(await stand.server())];
+  const sequences = [await talk.send(talk.owner, "a"), await talk.send(talk.owner, "b")];
+  const next = random(11);
+  const pick = <T>(list: readonly T[]) => list[Math.floor(next() * list.length)]!;
+  const calls = Array.from({ length: 10_000 }, () => {
+    const emojis = EMOJIS.slice(0, 2).filter(() => next() < 0.5);
+    return pick(servers).react(pick(talk.others), pick(sequences), ...emojis);
+  });
+  const answers = await Promise.all(calls);
+  // `entries` checks that there is no gap.
+  const entries = await talk.entries(talk.owner);
+  const written = reactionsOf(entries).length;
+  assert.ok(written >= 2 && written < 500, `${written} entries`);
+  assert.equal(entries.at(-1)!.sequence, BigInt(3 + written));
+  assert.deepEqual(await stored(talk), folded(entries));
+  const last = entries.at(-1)!.sequence;
+  for (const { changedSequence } of answers) assert.ok(changedSequence <= last);
+});
