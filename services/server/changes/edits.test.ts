@@ -114,6 +114,23 @@ test("only the author edits, and only a message that the author sees and that wa
   assert.equal((await talk.entries(other)).length, 9, "a refusal takes no sequence");
 });
 
+test("a forwarded message cannot be edited: it names the author of the original", async (t) => {
+  const talk = await Talk.group(new Stand(t, pool), { others: 1 });
+  const [owner, author] = [talk.owner, talk.others[0]!];
+  const original = await talk.send(author, "their words");
+  const { accepted } = await talk.server.messages(owner).forward({
+    target: { case: "conversationId", value: talk.id },
+    fromConversationId: talk.id,
+    sequences: [original],
+    clientMessageIds: ["copy"],
+  });
+  const { sequence } = accepted[0]!;
+  await assert.rejects(talk.edit(owner, sequence, "other words"), failsWith("CHANGE_DENIED"));
+  const copy = await talk.entry(author, sequence);
+  assert.deepEqual([textOf(copy), copy.origin!.senderId], ["their words", author]);
+  await talk.edit(author, original, "my words");
+});
+
 test("edits end after the window and after the maximum number", async (t) => {
   const stand = new Stand(t, pool);
   const config = { editWindowMs: 1_000, maxEdits: 2 };

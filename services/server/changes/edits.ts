@@ -166,6 +166,9 @@ function editedEntry(
   if (target.senderId !== userId)
     throw fail(ErrorReason.CHANGE_DENIED, "only the author edits a message");
   const entry = fromBinary(EntrySchema, body);
+  // It names the author of the original: the words must stay that author's.
+  if (entry.origin !== undefined)
+    throw fail(ErrorReason.CHANGE_DENIED, "a forwarded message cannot be edited");
   const kind = entry.content?.kind;
   switch (kind?.case) {
     case "text":
