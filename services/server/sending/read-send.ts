@@ -19,6 +19,12 @@ const CONTENT = SendRequestSchema.field.content.number;
 /** The last one of the fields that follow the content. */
 const SILENT = SendRequestSchema.field.silent.number;
 /**
+ * Maximum bytes of the fields after the content. The longest valid mentions and pairs, with characters of four
+ * bytes, have less. Without it a send could hide bytes in pairs that later ones replace, and in fields that the
+ * contract does not know.
+ */
+const MAX_DETAIL_BYTES = 24_576;
+/**
  * The numbers of Content up to this one are for kinds. Decoders that know two kinds of a content keep the
  * last one, so a kind of a later version beside a known one would be shown unchecked after an update.
  */
@@ -46,6 +52,13 @@ export function contractReader(): (raw: RawSend) => ReadResult {
       entryFields = entryFieldsOf(bytes);
       if (entryFields.contentBytes > MAX_CONTENT_BYTES) {
         return invalid(entryFields, "content", `more than ${MAX_CONTENT_BYTES} bytes`);
+      }
+      if (entryFields.detailBytes > MAX_DETAIL_BYTES) {
+        return invalid(
+          entryFields,
+          "extra",
+          `more than ${MAX_DETAIL_BYTES} bytes with the mentions`,
+        );
       }
       check(bytes);
       request = decoded ?? fromBinary(SendRequestSchema, bytes);
@@ -131,6 +144,8 @@ interface EntryFields {
   keyStart: number;
   keyLength: number;
   contentBytes: number;
+  /** Bytes of the fields after the content. */
+  detailBytes: number;
 }
 
 /**
@@ -145,6 +160,7 @@ function entryFieldsOf(bytes: Uint8Array): EntryFields {
   let to = 0;
   let size = 0;
   let contentBytes = 0;
+  let detailBytes = 0;
   let count = 0;
   const reader = new FieldReader(bytes);
   while (reader.next()) {
@@ -160,9 +176,10 @@ function entryFieldsOf(bytes: Uint8Array): EntryFields {
       keyStart = size + start - tagStart;
       keyLength = end - start;
     } else if (number === CONTENT) contentBytes = end - start;
+    else detailBytes += end - tagStart;
     size += end - tagStart;
   }
   parts.push(bytes.subarray(from, to));
   const fields = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-  return { fields, keyStart, keyLength, contentBytes };
+  return { fields, keyStart, keyLength, contentBytes, detailBytes };
 }

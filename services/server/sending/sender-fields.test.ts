@@ -107,3 +107,20 @@ test("replies, mentions and data beyond the bounds of the contract are refused",
   for (const [fields, field] of bad)
     assert.ok(refused(request({ ...init, ...fields }), field).startsWith(`key: ${field}: `), field);
 });
+
+test("bytes that no decoder shows cannot be hidden in the data of an application", () => {
+  const pair = (value: string) =>
+    new WireWriter().bytes(14, new WireWriter().string(1, "k").string(2, value).finish()).finish();
+  const unknown = new WireWriter().string(1, "k").string(2, "v").string(3, "x".repeat(30_000));
+  const hidden = [
+    Buffer.concat([good, pair("x".repeat(30_000)), pair("v")]),
+    Buffer.concat([good, new WireWriter().bytes(14, unknown.finish()).finish()]),
+  ];
+  for (const bytes of hidden)
+    assert.equal(refused(bytes, "hidden"), "key: extra: more than 24576 bytes with the mentions");
+  const [key, value] = ["🗝".repeat(62), "🎁".repeat(256)];
+  const pairs = Array.from({ length: 16 }, (_, at) => [`${key}${at + 10}`, value]);
+  const init = { target: toUser("2"), clientMessageId: "key", content: contentOf("hello") };
+  const mentionedUserIds = Array.from({ length: 50 }, (_, at) => String(2n ** 62n + BigInt(at)));
+  valid(request({ ...init, extra: Object.fromEntries(pairs), mentionedUserIds }));
+});
