@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { startTestPostgres } from "../../test/backends/postgres.ts";
 import { selectConversation, selectDirect } from "./catch-up/conversation-service.ts";
+import { selectDeleted } from "./catch-up/deleted-edits.ts";
 import {
   selectAfter,
   selectBefore,
@@ -85,6 +86,7 @@ const statements = [
   selectBefore,
   selectChanged,
   selectConversation,
+  selectDeleted,
   selectDirect,
   selectDirects,
   selectEntryRanges,

@@ -18,6 +18,7 @@ import { type EntryRow, entryOf, PAGE_BYTES, wholeEntry } from "../log/entries.t
 import { type Logs, throwFirst } from "../log/logs.ts";
 import { stateColumns, stateTables } from "../log/states.ts";
 import { VISIBLE } from "../log/visible.ts";
+import { emptyDeletedEdits } from "./deleted-edits.ts";
 
 /** Maximum size of an answer to connect, bytes of entries; a single entry may be larger. */
 const READ_BYTES = 4_194_304;
@@ -126,13 +127,15 @@ export async function listEntries(
   const [after, before] = backwards ? [0n, position.value] : [position.value ?? 0n, MAX_SEQUENCE];
   const limit = request.pageSize || DEFAULT_PAGE_SIZE;
   const values = [conversationId, userId, String(after), String(before), limit];
-  const rows = await logs.onConversation(conversationId, (db) =>
-    db.run<PageRow>(backwards ? selectBefore : selectAfter, values),
-  );
-  const [first] = rows;
+  const { first, entries } = await logs.onConversation(conversationId, async (db) => {
+    const rows = await db.run<PageRow>(backwards ? selectBefore : selectAfter, values);
+    const entries = rows.filter((row) => row.sequence !== null).map(entryOf);
+    await emptyDeletedEdits(db, { conversationId, userId }, entries);
+    return { first: rows[0], entries };
+  });
   if (first === undefined) throw conversationNotFound();
   return create(ListEntriesResponseSchema, {
-    entries: rows.filter((row) => row.sequence !== null).map(entryOf),
+    entries,
     lastSequence: BigInt(first.last_sequence),
     epoch: BigInt(first.epoch),
   });

@@ -37,6 +37,12 @@ test("a deletion hides messages from one user only, and does not count them as u
   // It stays hidden, and counts once, when the author edits or recalls it.
   await talk.edit(ana, last, "edited");
   assert.equal(textOf(await talk.entry(ben, last)), "(undefined)");
+  const edits = async (userId: string) => {
+    const kinds = (await talk.entries(userId)).map(({ content }) => content?.kind);
+    return kinds.flatMap((kind) => (kind?.case === "edit" ? [kind.value.change.value] : []));
+  };
+  assert.deepEqual(await edits(ben), [undefined], "the entry of the edit does not tell the text");
+  assert.partialDeepStrictEqual(await edits(cleo), [{ text: "edited" }]);
   await talk.recall(ana, last);
   assert.equal((await talk.conversation(ben)).unreadCount, 1n);
 });
