@@ -11,10 +11,10 @@ const ONE_EMOJI = /^\p{RGI_Emoji}$/v;
 
 /** Throws REACTION_INVALID unless each reaction is exactly one emoji. */
 export function mustBeEmojis(reactions: readonly string[]): void {
-  for (const [at, one] of reactions.entries())
-    if (Buffer.byteLength(one) > MAX_BYTES || !ONE_EMOJI.test(one))
-      throw fail(
-        ErrorReason.REACTION_INVALID,
-        `emojis[${at}]: must be exactly one emoji, fully qualified, of at most ${MAX_BYTES} bytes`,
-      );
+  for (const [at, one] of reactions.entries()) {
+    if (Buffer.byteLength(one) <= MAX_BYTES && ONE_EMOJI.test(one)) continue;
+    const field = `emojis[${at}]`;
+    const text = `${field}: must be exactly one emoji, fully qualified, of at most ${MAX_BYTES} bytes`;
+    throw fail(ErrorReason.REACTION_INVALID, text, { field });
+  }
 }

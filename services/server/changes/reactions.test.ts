@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
+import { detailOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { random } from "../random.fixture.ts";
 import { Stand } from "../server.fixture.ts";
@@ -105,7 +106,10 @@ test("a reaction is exactly one emoji, at most three of them, each once", async 
   const wrong = ["", "a", "1", "👍👍", "👍 ", "❤", "©", "🇩", "\u200d", "👍\u0301", long];
   for (const emoji of wrong)
     await assert.rejects(react(emoji), failsWith("REACTION_INVALID"), emoji);
-  await assert.rejects(react("👍", "a"), failsWith("REACTION_INVALID"));
+  await assert.rejects(react("👍", "a"), (error) => {
+    assert.equal(detailOf(error)!.field, "emojis[1]");
+    return failsWith("REACTION_INVALID")(error);
+  });
   await assert.rejects(react("👍", "👍"), failsWith("INVALID_ARGUMENT"));
   await assert.rejects(react(...EMOJIS.slice(0, 4)), failsWith("INVALID_ARGUMENT"));
   await react(...EMOJIS.slice(0, 3));
@@ -230,6 +234,44 @@ test("more than 500 changes of a message take several entries, in one transactio
     answers[0]!.reactions.map(({ count }) => count),
     [450n, 450n, 450n],
   );
+});
+
+test("reactions to more messages than one transaction takes do not wait for another spacing", {
+  timeout: 30_000,
+}, async (t) => {
+  const stand = new Stand(t, pool);
+  const { talk, sequence, users } = await crowd(stand, 101);
+  const sequences = [sequence];
+  for (let n = 1; n < 70; n++) sequences.push(await talk.send(talk.owner, `text ${n}`));
+  await talk.react(users[0]!, sequence, "👍");
+  const wished = users
+    .slice(1, 3)
+    .flatMap((userId) => sequences.map((target) => talk.react(userId, target, "👍")));
+  stand.clock.advance(500);
+  await Promise.all(wished);
+  const entries = await talk.entries(talk.owner);
+  assert.equal(reactionsOf(entries).length, 71, "one entry for each message");
+  assert.deepEqual(await stored(talk), folded(entries));
+});
+
+test("a former member sees no later reactions, with a page token of their own making neither", async (t) => {
+  const talk = await Talk.group(new Stand(t, pool), { others: 2 });
+  const [ana, ben, cleo] = [talk.owner, ...talk.others] as [string, string, string];
+  const sequence = await talk.send(ana, "text");
+  await talk.react(ana, sequence, "👍");
+  await talk.server.groups(ben).removeMember({ groupId: talk.id, userId: ben });
+  await talk.react(cleo, sequence, "🎉");
+  const call = { conversationId: talk.id, sequence };
+  const { reactions } = await talk.server.history(ben).listReactions(call);
+  assert.deepEqual(
+    reactions.map(({ userId }) => userId),
+    [ana],
+  );
+  const pageToken = Buffer.from("9007199254740991.1.👍").toString("base64url");
+  for (const wrong of [{ pageToken }, { emoji: "\0" }]) {
+    const forged = talk.server.history(ben).listReactions({ ...call, ...wrong });
+    await assert.rejects(forged, failsWith("INVALID_ARGUMENT"));
+  }
 });
 
 test("a stop flushes the reactions that wait, and later calls are refused", async (t) => {

@@ -15,7 +15,7 @@ const MAX_CALLS = 1_000;
 /** Maximum messages in one transaction: each takes several statements, while the conversation is locked. */
 const MAX_TARGETS = 32;
 
-/** Minimum time between the starts of two transactions of a conversation with this number of members, ms. */
+/** Minimum time between the starts of two flushes of a conversation with this number of members, ms. */
 function spacingOf(members: number): number {
   if (members <= 100) return 0;
   return members <= 1_000 ? 500 : 2_000;
@@ -30,7 +30,7 @@ interface Lane {
   readonly conversationId: string;
   waiting: WaitingCall[];
   readonly loop: FlushLoop;
-  /** Start of the last transaction, elapsed ms. */
+  /** Start of the last flush, elapsed ms. */
   startedAtMs: number;
   spacingMs: number;
 }
@@ -101,18 +101,21 @@ export class Reactions {
     loop.schedule(Math.max(0, startedAtMs + spacingMs - this.#d.clock.elapsed()));
   }
 
-  /** Applies the waiting calls, or as many as one transaction takes. Never rejects. */
+  /**
+   * Applies all waiting calls, in as many transactions as they need. Those that arrive meanwhile wait for the
+   * spacing, so that they share the next entries of their messages. Never rejects.
+   */
   async #flush(lane: Lane): Promise<void> {
-    const calls = take(lane);
-    if (calls.length > 0) await this.#apply(lane, calls);
-    if (lane.waiting.length > MAX_CALLS) void lane.loop.flushNow();
-    else if (lane.waiting.length > 0) this.#schedule(lane);
+    const calls = lane.waiting;
+    lane.waiting = [];
+    if (calls.length > 0) lane.startedAtMs = this.#d.clock.elapsed();
+    for (const part of partsOf(calls)) await this.#apply(lane, part);
+    if (lane.waiting.length > 0) this.#schedule(lane);
     else this.#retire(lane);
   }
 
   async #apply(lane: Lane, calls: readonly WaitingCall[]): Promise<void> {
     const { conversationId } = lane;
-    lane.startedAtMs = this.#d.clock.elapsed();
     try {
       const answers = await change(this.#d, conversationId, (client, conversation) => {
         lane.spacingMs = spacingOf(conversation.memberCount);
@@ -140,16 +143,21 @@ export class Reactions {
   }
 }
 
-/** Removes the first calls of a lane, as many as one transaction takes. */
-function take(lane: Lane): WaitingCall[] {
-  const targets = new Set<number>();
-  let count = 0;
-  for (const { sequence } of lane.waiting) {
-    targets.add(sequence);
-    if (count === MAX_CALLS || targets.size > MAX_TARGETS) break;
-    count++;
+/** Splits calls into those of one transaction each. Calls about one message stay together, in their order. */
+function partsOf(calls: readonly WaitingCall[]): WaitingCall[][] {
+  const parts: WaitingCall[][] = [];
+  let targets = 0;
+  for (const ofMessage of Map.groupBy(calls, ({ sequence }) => sequence).values()) {
+    targets++;
+    for (const call of ofMessage) {
+      let part = parts.at(-1);
+      if (part === undefined || part.length === MAX_CALLS || targets > MAX_TARGETS) {
+        part = [];
+        parts.push(part);
+        targets = 1;
+      }
+      part.push(call);
+    }
   }
-  const calls = lane.waiting.slice(0, count);
-  lane.waiting = lane.waiting.slice(count);
-  return calls;
+  return parts;
 }

@@ -21,7 +21,7 @@ import {
   ReactionSchema,
   RevisionSchema,
 } from "#gen/lucky/message/v1/history_pb.js";
-import { fail } from "#platform/errors.ts";
+import { fail, invalidField } from "#platform/errors.ts";
 import { parseId } from "#platform/ids.ts";
 import {
   decodePosition,
@@ -186,11 +186,15 @@ export async function listReactions(
   { userId, request }: Call<ListReactionsRequest>,
 ): Promise<ListReactionsResponse> {
   const { conversationId, sequence, emoji, pageToken } = request;
+  // PostgreSQL has no text with it.
+  if (emoji.includes("\0")) throw invalidField("emoji", "contains the character 0");
   const target = await readTarget(logs, { userId, request });
+  const newest = BigInt(target.last_sequence);
   // A page begins after a reaction: those of its entry are ordered by user and emoji.
-  const [changed, afterUser] =
-    pageToken === "" ? [BigInt(target.last_sequence), 0n] : positionsOf(pageToken);
+  const [changed, afterUser] = pageToken === "" ? [newest, 0n] : positionsOf(pageToken);
   const afterEmoji = pageToken === "" ? "" : emojiOf(pageToken);
+  // A former member who makes up a token sees no later reactions.
+  if (changed > newest) throw pageTokenRefused();
   const size = request.pageSize || DEFAULT_REACTIONS;
   const values = [
     conversationId,
