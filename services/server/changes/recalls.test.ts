@@ -170,3 +170,20 @@ test("a late retry of a recalled send does not bring the text back", async (t) =
   await retry.catch(() => {});
   assert.deepEqual((await talk.entries(talk.owner)).map(textOf), ["(undefined)", "(recall)"]);
 });
+
+test("a former member sees that a message was recalled later, but not the reason for the members", async (t) => {
+  const talk = await Talk.group(new Stand(t, pool), { others: 1 });
+  const [owner, leaver] = [talk.owner, talk.others[0]!];
+  const [before, after] = [await talk.send(owner, "before"), await talk.send(owner, "after")];
+  await talk.recall(owner, before);
+  await talk.server.groups(leaver).removeMember({ groupId: talk.id, userId: leaver });
+  await talk.recall(owner, after);
+  const reasonFor = async (userId: string, sequence: bigint) => {
+    const { content, state } = await talk.entry(userId, sequence);
+    assert.equal(content, undefined);
+    return state!.recalled!.reason;
+  };
+  const seen = await Promise.all([before, after].map((one) => reasonFor(leaver, one)));
+  assert.deepEqual(seen, ["spam", ""]);
+  assert.equal(await reasonFor(owner, after), "spam");
+});

@@ -73,6 +73,8 @@ export function entryOf(row: EntryRow): Entry {
   entry.acceptedAtMs = BigInt(row.accepted_at_ms);
   if (row.state == null && !row.deleted) return entry;
   entry.state = fromBinary(MessageStateSchema, row.state ?? new Uint8Array(0));
+  // A recall after the user left: the reason is for the members.
+  if (row.is_later && entry.state.recalled) entry.state.recalled.reason = "";
   entry.state.myReactions = [...(row.my_reactions ?? [])];
   entry.state.deletedForMe = row.deleted ?? false;
   return entry;

@@ -8,6 +8,7 @@ export const stateTables = (alias: string, left: string) => `
   LEFT JOIN LATERAL (
     SELECT t.conversation_id, t.sequence, t.recalled,
            CASE WHEN NOT later.is THEN t.state END AS state,
+           ${left} > 0 AND t.changed_sequence > ${left} AS is_later,
            CASE WHEN later.is THEN
              (SELECT old.body FROM im.revision old
                WHERE old.conversation_id = t.conversation_id AND old.sequence = t.sequence
@@ -25,7 +26,7 @@ export const stateTables = (alias: string, left: string) => `
  * makes PostgreSQL take the primary key, also when it believes that a message has one reaction.
  */
 export const stateColumns = (alias: string, userId: string) => `
-  ${alias}.sequence, ${alias}.accepted_at_ms, coalesce(s.earlier, ${alias}.body) AS body, s.state,
+  ${alias}.sequence, ${alias}.accepted_at_ms, coalesce(s.earlier, ${alias}.body) AS body, s.state, s.is_later,
   (SELECT true FROM im.hidden h WHERE h.conversation_id = ${alias}.conversation_id
                                   AND h.user_id = ${userId} AND h.sequence = ${alias}.sequence) AS deleted,
   CASE WHEN s.state IS NOT NULL THEN
@@ -38,6 +39,8 @@ export const stateColumns = (alias: string, userId: string) => `
 export interface StateRow {
   /** Encoded lucky.message.v1.MessageState without the fields of one user; null: not changed. */
   readonly state?: Uint8Array | null;
+  /** Whether it is of a time after the user left; null: not changed. */
+  readonly is_later?: boolean | null;
   /** Reactions of the user; null: the message was not changed. */
   readonly my_reactions?: readonly string[] | null;
   /** Whether the user deleted it for themselves; null: no. */
