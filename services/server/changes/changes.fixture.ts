@@ -174,3 +174,36 @@ export class Talk {
     );
   }
 }
+
+/** The reactions entries of a log. */
+export const reactionsOf = (entries: readonly Entry[]) =>
+  entries.flatMap(({ content }) =>
+    content?.kind.case === "reactions" ? [content.kind.value] : [],
+  );
+
+/** Users by emoji and message, as the deltas of the log add up. Checks each delta. */
+export function folded(entries: readonly Entry[]): Map<string, Set<string>> {
+  const users = new Map<string, Set<string>>();
+  for (const { targetSequence, deltas, counts } of reactionsOf(entries)) {
+    assert.ok(deltas.length >= 1 && deltas.length <= 500);
+    for (const { userId, emoji, added } of deltas) {
+      const key = `${targetSequence} ${emoji}`;
+      const ofEmoji = users.get(key) ?? new Set();
+      users.set(key, ofEmoji);
+      assert.equal(ofEmoji.has(userId), !added);
+      if (added) ofEmoji.add(userId);
+      else ofEmoji.delete(userId);
+      if (ofEmoji.size === 0) users.delete(key);
+    }
+    const ofTarget = [...users].filter(([key]) => key.startsWith(`${targetSequence} `));
+    assert.deepEqual(
+      counts.map(({ emoji, count }) => [`${targetSequence} ${emoji}`, Number(count)]).sort(),
+      ofTarget.map(([key, ids]) => [key, ids.size]).sort(),
+    );
+    for (const { emoji, count, recentUserIds } of counts) {
+      assert.equal(recentUserIds.length, Math.min(3, Number(count)));
+      for (const id of recentUserIds) assert.ok(users.get(`${targetSequence} ${emoji}`)!.has(id));
+    }
+  }
+  return users;
+}
