@@ -14,7 +14,7 @@ export interface ClientEvents {
   /**
    * The next message or tip of a conversation: in order, once, without a gap. Includes the sends of the
    * user's other devices, but not the sends of this client: their promises resolve with the
-   * sequence. A message that was changed since has its content and `state` of now.
+   * sequence. A message that was changed has its current content and `state`.
    */
   message: Entry;
   /**

@@ -25,8 +25,8 @@ export interface ClientOptions {
    */
   readonly history?: "none" | "all";
   /**
-   * How a conversation catches up: "log" (the default) by all entries that were missed, "jump" by skipping
-   * them when they are more than `jumpEntries`. See the event `jumped`.
+   * Way to catch up with a conversation. "log", the default: the client reads all missed entries. "jump": it skips
+   * them when there are more than `jumpEntries`. See the event `jumped`.
    */
   readonly catchUp?: "log" | "jump";
   /** 1,000 when absent. */

@@ -12,7 +12,7 @@ export interface CallsMade {
   readonly seconds: number;
   /** Latencies of the calls that succeeded, µs. At a fixed rate they count from the due time. */
   readonly latencies: Histogram;
-  /** How often calls were repeated, by reason. */
+  /** Number of repeated calls, by reason. */
   readonly repeated: Readonly<Record<Repeated, number>>;
   /** Failed calls, by error. */
   readonly failures: Readonly<Record<string, number>>;

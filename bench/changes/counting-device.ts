@@ -59,7 +59,7 @@ export class CountingDevice {
     target,
     decoder,
   }: {
-    /** Of connect: "http://host:port". */
+    /** Address of a connect instance: "http://host:port". */
     readonly address: string;
     readonly accessToken: string;
     readonly target: Target;

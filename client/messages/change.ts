@@ -1,7 +1,7 @@
 import type { ReactionCount, Reactions_Delta } from "../../gen/lucky/message/v1/content_pb.js";
 import type { Entry } from "../../gen/lucky/message/v1/entry_pb.js";
 
-/** What all changes have. */
+/** The fields that all changes have. */
 interface ChangeEntry {
   readonly conversationId: string;
   /** Sequence of the entry that holds the change. */

@@ -7,11 +7,11 @@ import { addRange, later, merged, raiseExact, removePart } from "./ranges.ts";
 
 const MAX_MESSAGES = 10_000;
 /**
- * Maximum changes that are kept for messages that may come later, and for changes that may arrive before
- * them: a page that was read before a change arrives within seconds after it.
+ * Maximum recent changes that are kept, for messages and earlier changes that arrive after them. A page that the
+ * server read before a change arrives within seconds after it.
  */
 const MAX_CHANGES = 1_000;
-/** Maximum parts of the log, and of the messages, with gaps between them. */
+/** Maximum ranges, with gaps between them, in each of `#ranges` and `#seen`. */
 const MAX_PARTS = 100;
 
 /** A page of messages without a gap. */
@@ -21,19 +21,20 @@ export interface MessagePage extends MessageRange {
 }
 
 interface Held {
-  /** The message as it was read or delivered, with all changes that are no longer kept. */
+  /** The message as it was read or delivered, after the changes that are no longer kept. */
   readonly base: Entry;
-  /** The message after all changes. */
+  /** The message after all changes, the kept ones included. */
   readonly view: Entry;
 }
 
 /**
- * The messages of one conversation as a user sees them, in memory. Entries of the log and answers of
- * HistoryService may come in any order, late or more than once: the result is the same.
+ * The messages of one conversation as a user sees them, in memory. Entries of the log and responses of
+ * HistoryService may arrive in any order, late or more than once: the result is the same.
  *
- * `ranges` tells which messages are here without a gap, and up to which change they are exact. Where changes
- * were missed, `exactTo` stays behind; ListChangedMessages after it brings the rest. At most `maxMessages`
- * messages are held: beyond it the oldest are dropped, with their ranges.
+ * `ranges` are the parts of the conversation whose messages are held without a gap, each with the sequence up to
+ * which all changes are applied (`exactTo`). Where changes were missed, `exactTo` stays behind the log: pass it as
+ * after_sequence to ListChangedMessages, pass the messages that it returns to `update`, then call `markExact`.
+ * Holds at most `maxMessages` messages: beyond that it drops the oldest, with their ranges.
  */
 export class ConversationMessages {
   readonly #userId: string;
@@ -43,20 +44,20 @@ export class ConversationMessages {
   #order: bigint[] = [];
   #ranges: MessageRange[] = [];
   /**
-   * The entries of the log that were added, as ranges whose `exactTo` means nothing: all changes among them
-   * are kept, or have been applied to the messages.
+   * The entries of the log that were added, as ranges with an unused `exactTo`. All changes among them are
+   * kept, so that they also apply to messages that arrive later.
    */
   #seen: MessageRange[] = [];
   readonly #changes: KeptChanges;
-  /** Sequence of the last change that was dropped: what is up to it is not in `#seen`. */
+  /** Sequence of the last change that was evicted; `#seen` begins after it. */
   #floor = 0n;
 
   /** `userId`: the user whose own reactions the messages show. */
   constructor(options: {
     readonly userId: string;
-    /** Maximum messages; 10,000 when absent. */
+    /** Maximum messages; default 10,000. */
     readonly maxMessages?: number;
-    /** Maximum changes that are kept for messages that come later; 1,000 when absent. */
+    /** Maximum changes that are kept for messages that arrive later; default 1,000. */
     readonly maxChanges?: number;
   }) {
     this.#userId = options.userId;
@@ -69,20 +70,20 @@ export class ConversationMessages {
     return this.#ranges;
   }
 
-  /** A message; undefined when it is not here, or was deleted for the user. */
+  /** A message; undefined when it is not held, or when the user deleted it for themselves. */
   get(sequence: bigint): Entry | undefined {
     const view = this.#held.get(sequence)?.view;
     return view?.state?.deletedForMe ? undefined : view;
   }
 
-  /** The messages from `low` to `high`, ascending, without those that were deleted for the user. */
+  /** The messages from `low` to `high`, ascending, without those that the user deleted for themselves. */
   list({ low, high }: Pick<MessageRange, "low" | "high">): Entry[] {
     return this.#between(low, high)
       .map((sequence) => this.get(sequence))
       .filter((message) => message !== undefined);
   }
 
-  /** Takes entries of the log: messages, tips, changes, and those of unknown kinds. */
+  /** Adds entries of the log: messages, tips, changes, and entries of unknown kinds. */
   add(...entries: readonly Entry[]): void {
     for (const entry of entries) {
       const { sequence } = entry;
@@ -96,8 +97,8 @@ export class ConversationMessages {
   }
 
   /**
-   * Takes a page. A held message that is missing in it was deleted for the user. Throws a RangeError when the
-   * page claims to be exact to less than its end.
+   * Adds a page of ListMessages. A held message that is missing in the page was deleted by the user for
+   * themselves. Throws a RangeError when `exactTo` is less than `high`.
    */
   addPage({ messages, low, high, exactTo }: MessagePage): void {
     if (exactTo < high) throw new RangeError(`a page up to ${high} is exact to ${exactTo} only`);
@@ -110,7 +111,7 @@ export class ConversationMessages {
     this.#settle();
   }
 
-  /** Takes messages of GetMessages. */
+  /** Adds messages of GetMessages. */
   addRead(messages: readonly Entry[]): void {
     for (const message of messages) {
       this.#hold(message);
@@ -121,22 +122,22 @@ export class ConversationMessages {
     this.#settle();
   }
 
-  /** Takes messages of ListChangedMessages; those that are not held are ignored. */
+  /** Updates held messages with those of ListChangedMessages; ignores messages that are not held. */
   update(messages: readonly Entry[]): void {
     for (const message of messages) if (this.#held.has(message.sequence)) this.#hold(message);
   }
 
   /**
-   * Marks messages as exact to a sequence: all changes up to `exactTo` of those from `low` to `high` that came
-   * after `after` have been given to `update`. Messages that were exact to less than `after` are left as they
-   * are.
+   * Raises `exactTo` of the messages from `low` to `high`, when `update` got all their changes after the
+   * sequence `after` and up to `exactTo`. Ignores messages whose `exactTo` is less than `after`: they lack
+   * earlier changes.
    */
   markExact(range: MessageRange, after = 0n): void {
     this.#ranges = raiseExact(this.#ranges, range, after);
     this.#settle();
   }
 
-  /** The user deleted messages for themselves. */
+  /** Marks messages as deleted by the user for themselves. */
   deleteForMe(sequences: readonly bigint[]): void {
     for (const sequence of sequences) {
       const held = this.#held.get(sequence);
@@ -144,7 +145,7 @@ export class ConversationMessages {
     }
   }
 
-  /** Drops everything: the log has another epoch. */
+  /** Drops everything, as needed when the log has another epoch. */
   clear(): void {
     this.#held.clear();
     this.#changes.clear();
@@ -160,19 +161,19 @@ export class ConversationMessages {
     for (const target of targetsOf(change)) {
       const held = this.#held.get(target);
       if (!held) continue;
-      // Later changes are applied already: begin again with this one among them.
+      // If a later change is already applied, apply all kept changes again, in order.
       const view =
         change.sequence > changedSequenceOf(held.view)
           ? applyChange(held.view, change, this.#userId)
           : this.#fold(held.base);
       this.#held.set(target, { ...held, view });
     }
-    const dropped = this.#changes.evict();
-    if (dropped) this.#drop(dropped);
+    const evicted = this.#changes.evict();
+    if (evicted) this.#applyToBases(evicted);
   }
 
-  /** Drops a change: held messages contain it, and messages that come later are not exact to it. */
-  #drop(change: Entry): void {
+  /** Applies an evicted change to the bases of held messages. Messages that arrive later may lack it. */
+  #applyToBases(change: Entry): void {
     for (const target of targetsOf(change)) {
       const held = this.#held.get(target);
       if (!held) continue;
@@ -196,7 +197,7 @@ export class ConversationMessages {
     return changes.reduce((view, change) => applyChange(view, change, this.#userId), base);
   }
 
-  /** Moves the ranges forward over the entries that were added, and drops what is too much. */
+  /** Raises `exactTo` of the ranges over the entries in `#seen`, and drops what exceeds the maxima. */
   #settle(): void {
     const moved = this.#ranges.map((range) => {
       const next = range.exactTo + 1n;
@@ -233,7 +234,7 @@ export class ConversationMessages {
   }
 }
 
-/** The change without the deltas of other users: those of a large group take much memory. */
+/** The change without the deltas of other users: in a large group they take much memory. */
 function withOwnDeltas(entry: Entry, userId: string): Entry {
   const kind = entry.content?.kind;
   if (kind?.case !== "reactions") return entry;

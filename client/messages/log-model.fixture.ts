@@ -14,7 +14,7 @@ import {
   MessageStateSchema,
 } from "../../gen/lucky/message/v1/entry_pb.js";
 
-/** What happens in the model's conversation. Numbers choose a message, modulo the number of messages. */
+/** An event in the conversation of the model. `message` is an index, modulo the number of messages. */
 export type Event =
   | { readonly kind: "send" | "image" | "tip" | "unknown" }
   | { readonly kind: "edit" | "pin" | "unpin"; readonly message: number }
@@ -93,7 +93,7 @@ export class LogModel {
     }
   }
 
-  /** An entry as the bus delivers it now: with its content of now, and without a state. */
+  /** An entry as the bus delivers it now: with its current content, and without a state. */
   delivered(sequence: bigint): Entry {
     return this.#entries.get(sequence)!;
   }

@@ -63,7 +63,7 @@ export function earlier(one: bigint, other: bigint): bigint {
   return one < other ? one : other;
 }
 
-/** What remains of a range outside a part: up to two ranges. */
+/** Subtracts a part from a range; returns up to two ranges. */
 function without(range: MessageRange, { low, high }: Part): MessageRange[] {
   if (high < range.low || low > range.high) return [range];
   const parts = [

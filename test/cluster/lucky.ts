@@ -19,7 +19,7 @@ const BACKENDS = ["statefulset/postgres", "deployment/redis", "deployment/rabbit
 /** All users of the load have one address. */
 export const LIVE_SETTINGS = "limits: { credentialPerMinute: 1000000, writePerSecond: 1000 }";
 
-/** What the test changes on an overlay. */
+/** Changes of the test to an overlay. */
 export interface Deployment {
   /** "dev" when absent. "production" uses the secrets and backends that "dev" has left. */
   readonly overlay?: "dev" | "production";

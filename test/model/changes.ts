@@ -13,7 +13,7 @@ export type Change =
   | { readonly kind: "unpin" }
   | { readonly kind: "deleteForMe" };
 
-/** What the server must answer: one of these refusals, or success. */
+/** The expected answer: one of these refusals, or success when there are none. */
 export interface Verdict {
   readonly refusals: readonly string[];
 }
@@ -21,13 +21,13 @@ export interface Verdict {
 const OK: Verdict = { refusals: [] };
 const refused = (...refusals: string[]): Verdict => ({ refusals });
 
-/** Targets of a change: the message, and for a recall the messages before it. */
+/** Sequences of the messages that a change affects: the target, and for a recall also messages before it. */
 export function targetsOf(change: Change, sequence: number): number[] {
   const count = change.kind === "recall" ? change.alsoBefore + 1 : 1;
   return Array.from({ length: count }, (_, at) => sequence - at).filter((one) => one > 0);
 }
 
-/** The change of a step; `key` is for an edit. */
+/** The change that a step makes; `key` is the client_message_id of an edit. */
 export function changeOf(
   { what, emojis, nth }: Extract<Step, { kind: "change" }>,
   key: string,
@@ -44,7 +44,7 @@ export function changeOf(
   }
 }
 
-/** The call of a change. */
+/** The call that makes a change of `user`. */
 export function callOf(
   change: Change,
   {
@@ -77,7 +77,7 @@ export function callOf(
   };
 }
 
-/** The text of the entry that holds a change. */
+/** The texts by which the model describes entries that hold changes. */
 export const changeText = {
   edit: (target: number, text: string | undefined) =>
     text === undefined ? `change: edit ${target}` : `change: edit ${target} to ${text}`,
@@ -94,7 +94,7 @@ export const changeText = {
   unpin: (target: number) => `change: unpin ${target}`,
 };
 
-/** Applies a change of a user to the model. Returns what the server must answer. */
+/** Applies a change of a user to the model. Returns the expected answer. */
 export function applyChange(
   conversation: Conversation,
   { user, sequence, change }: { user: string; sequence: number; change: Change },
@@ -103,32 +103,32 @@ export function applyChange(
   const member = isMember(conversation, user);
   if (place === undefined || (!member && change.kind !== "deleteForMe"))
     return refused("CONVERSATION_NOT_FOUND");
-  const seen = (at: number): ModelEntry | undefined => {
+  const visible = (at: number): ModelEntry | undefined => {
     const entry = conversation.log[at - 1];
     if (at < place.first || at > endOf(conversation, place) || entry === undefined)
       return undefined;
     return entry.deletedFor.has(user) ? undefined : entry;
   };
   if (change.kind === "deleteForMe") {
-    const entry = seen(sequence);
+    const entry = visible(sequence);
     if (entry !== undefined && isMessage(entry)) entry.deletedFor.add(user);
     return OK;
   }
   const targets = targetsOf(change, sequence);
-  const entries = targets.map(seen);
+  const entries = targets.map(visible);
   if (!entries.every((entry) => entry !== undefined && isMessage(entry)))
     return refused("MESSAGE_NOT_FOUND");
   const states = entries.map((entry) => entry!.state!);
   const [state] = states as [MessageState];
   const context: Context = { conversation, user, sequence, state };
   if (change.kind === "recall") {
-    const open = targets.filter((_, at) => states[at]!.recalledBy === undefined);
+    const remaining = targets.filter((_, at) => states[at]!.recalledBy === undefined);
     const mayRecall = (at: number) =>
       conversation.log[at - 1]!.sender === user || conversation.owner === user;
-    if (!open.every(mayRecall)) return refused("CHANGE_DENIED");
-    return open.length === 0 ? OK : recall(context, open);
+    if (!remaining.every(mayRecall)) return refused("CHANGE_DENIED");
+    return remaining.length === 0 ? OK : recall(context, remaining);
   }
-  // A recalled message has no pin: its removal changes nothing.
+  // A recalled message has no pin: unpinning it changes nothing.
   if (state.recalledBy !== undefined && change.kind !== "unpin")
     return refused("MESSAGE_RECALLED", "CHANGE_DENIED");
   switch (change.kind) {
@@ -141,7 +141,7 @@ export function applyChange(
   }
 }
 
-/** Fails unless the answers to a change are those of a verdict; undefined is a success. */
+/** Asserts that all answers to a change match a verdict. An answer is a refusal; undefined is success. */
 export function mustAnswer(
   answers: readonly (string | undefined)[],
   { refusals }: Verdict,
@@ -164,7 +164,7 @@ function write(conversation: Conversation, user: string, text: string, key = "")
   return push(conversation, { sender: user, key, text, state: undefined });
 }
 
-/** The entries of earlier edits lose their text. */
+/** Removes the text from the entries of earlier edits. */
 function supersede(conversation: Conversation, target: number): void {
   const prefix = changeText.edit(target, undefined);
   for (const [at, entry] of conversation.log.entries())

@@ -26,8 +26,8 @@ export function compareDevice(device: Device, model: Model): void {
     if (member) assert.deepEqual(device.views[at], view, `${conversationId} on ${name}`);
     const log = device.logOf(view);
     const entries = model.entriesOf(view);
-    // What a user deleted may still be on a device that had it, and what was recalled on that of a former
-    // member.
+    // A device keeps messages that its user deleted on another device. The device of a former member also keeps
+    // messages that were recalled after the user left.
     const hidden = new Set(entries.filter((entry) => isHidden(entry, view, user)).map(sequenceOf));
     if (!log.jumped)
       assert.deepEqual(

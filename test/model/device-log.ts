@@ -11,9 +11,9 @@ export interface DeviceEntry {
   readonly sender: string;
   readonly key: string;
   readonly messageId: string;
-  /** As in the model: of a message the text of now, or RECALLED when it has no content. */
+  /** As in the model. For a message: its current text, or RECALLED when it has no content. */
   readonly text: string;
-  /** What the server says has become of a message; undefined for other entries. */
+  /** State of a message, as the server returned it; undefined for other entries. */
   readonly snapshot: Snapshot | undefined;
   /** The change in it; undefined for other entries. */
   readonly change: DeviceChange | undefined;

@@ -196,7 +196,7 @@ export class Device {
     );
   }
 
-  /** What the device has of a conversation. */
+  /** The device's log of a conversation. */
   logOf({ conversationId }: View): DeviceLog {
     return this.#logOf(conversationId);
   }

@@ -1,4 +1,4 @@
-/** What has become of a message. */
+/** State of a message after its changes. */
 export interface MessageState {
   text: string;
   edits: number;
@@ -22,7 +22,7 @@ export interface ModelEntry {
   readonly key: string;
   /** The text that was sent, the kind of a tip with its users, or a change as `changeText` describes it. */
   readonly text: string;
-  /** What has become of a message; undefined for other entries. */
+  /** State of a message; undefined for other entries. */
   readonly state: MessageState | undefined;
   /** Users who deleted it for themselves. */
   readonly deletedFor: Set<string>;

@@ -10,7 +10,7 @@ import { queryLogs, startWorld } from "../world/world.ts";
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
 
-/** What a reader of all tables of the log would find: the names of the tables with the text. */
+/** Names of the tables of the log that contain the text. */
 async function tablesWith(canary: string): Promise<string[]> {
   const { rows: tables } = await world.pool.query<{ name: string }>(
     "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'im' AND table_type = 'BASE TABLE'",

@@ -62,19 +62,16 @@ test("a Prometheus evaluates every expression of the dashboards on a running mes
     }
   }
   await b.until(() => b.texts().length === sent);
-  const { result } = await get(prometheus.url, "/api/v1/query?query=lucky_sessions");
-  const labels = result.map(({ metric }: { metric: { instance: string; service: string } }) => [
-    metric.service,
-    metric.instance,
-  ]);
+  const { result } = await get<Samples>(prometheus.url, "/api/v1/query?query=lucky_sessions");
+  const labels = result.map(({ metric }) => [metric.service, metric.instance]);
   assert.deepEqual(
     labels.sort(),
     [0, 1, 2].map((at) => ["connect", `connect-${at}`]),
   );
   // The query checks the answer: an expression of an alert may have no result.
-  const { groups } = await get(prometheus.url, "/api/v1/rules");
-  assert.ok(groups[0].rules.length > 20);
-  for (const { health, name } of groups[0].rules) assert.equal(health, "ok", name);
+  const { groups } = await get<RuleGroups>(prometheus.url, "/api/v1/rules");
+  assert.ok(groups[0]!.rules.length > 20);
+  for (const { health, name } of groups[0]!.rules) assert.equal(health, "ok", name);
 });
 
 /** Scrapes the processes every second, with the job for Kubernetes, as if each were a pod. */
@@ -102,13 +99,29 @@ function configurationFor({ opsUrls, processes }: Awaited<ReturnType<typeof star
 /** Number of series in the result of an expression. */
 async function query(url: string, expression: string): Promise<number> {
   const text = expression.replaceAll("$__rate_interval", "15s");
-  const { result } = await get(url, `/api/v1/query?query=${encodeURIComponent(text)}`);
+  const { result } = await get<Samples>(url, `/api/v1/query?query=${encodeURIComponent(text)}`);
   return result.length;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: an answer of Prometheus.
-async function get(url: string, path: string): Promise<any> {
-  const answer = await (await fetch(url + path)).json();
+/** Answer of Prometheus to a query. */
+interface Samples {
+  readonly result: readonly { readonly metric: Readonly<Record<string, string>> }[];
+}
+
+/** Answer of Prometheus about its rules. */
+interface RuleGroups {
+  readonly groups: readonly {
+    readonly rules: readonly { readonly health: string; readonly name: string }[];
+  }[];
+}
+
+/** The data of an answer of Prometheus's API. The caller names its type. */
+async function get<Data>(url: string, path: string): Promise<Data> {
+  const answer = (await (await fetch(url + path)).json()) as {
+    status: string;
+    error?: string;
+    data: Data;
+  };
   assert.equal(answer.status, "success", `${path}: ${answer.error}`);
   return answer.data;
 }

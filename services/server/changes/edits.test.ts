@@ -148,7 +148,7 @@ test("edits end after the window and after the maximum number", async (t) => {
   await assert.rejects(off.edit(owner, fresh, "1"), failsWith("CHANGE_WINDOW_PASSED"));
 });
 
-test("a retry of an edit returns the first answer, whatever has become of the message", async (t) => {
+test("a retry of an edit returns the first answer, also when the message was changed later", async (t) => {
   const stand = new Stand(t, pool);
   const talk = await Talk.group(stand, { others: 0 });
   const other = talk.on(await stand.server());

@@ -26,12 +26,12 @@ import {
   type View,
 } from "./targets.ts";
 
-/** The entry of a sender with a client_message_id. */
+/** The entry that a sender wrote with a client_message_id. */
 export const SELECT_KEY = `
   SELECT sequence, accepted_at_ms, body FROM im.entry
    WHERE conversation_id = $1::bigint AND sender_id = $2::bigint AND client_message_id = $3::text`;
 
-/** The users among $2 who are members of the conversation $1. */
+/** The users of $2 who are members of the conversation $1. */
 export const SELECT_MENTIONED = `
   SELECT m.user_id
     FROM unnest($2::bigint[]) AS i(user_id)
@@ -52,7 +52,7 @@ export const INSERT_MENTIONS = `
   SELECT $1::bigint, i.user_id, $2::bigint, $3::bigint FROM unnest($4::bigint[]) AS i(user_id)`;
 
 /**
- * Edits a message of the caller. A retry returns the first answer. Throws CONVERSATION_NOT_FOUND,
+ * Edits a message of the caller. A retry returns the first response. Throws CONVERSATION_NOT_FOUND,
  * MESSAGE_NOT_FOUND, MUTED, MESSAGE_RECALLED, CHANGE_DENIED, CHANGE_WINDOW_PASSED, CHANGE_LIMIT_REACHED,
  * INVALID_ARGUMENT, MENTION_INVALID, MENTION_ALL_DENIED, KEY_REUSED, UNAVAILABLE.
  */
@@ -79,8 +79,8 @@ export function editMessage(
     const bodies = await readBodies(client, conversationId, [sequence]);
     const oldBody = bodies.get(sequence)!;
     const entry = editedEntry(oldBody, edit, { userId, target });
-    mustBeInTime(d, target, nowMs);
-    await mustMention(client, conversation, view, edit);
+    mustBeWithinLimits(d, target, nowMs);
+    await mustMayMention(client, conversation, view, edit);
 
     const written = await d.writeEntry(client, {
       conversationId,
@@ -104,7 +104,7 @@ export function editMessage(
   });
 }
 
-/** The content of the entry, without fields that this version does not know. */
+/** The content of the edit's entry, without unknown fields of the request. */
 function editOf({ sequence, change, mentionedUserIds, mentionAll }: EditMessageRequest): Edit {
   const isText = change.case === "text";
   return create(EditSchema, {
@@ -125,8 +125,9 @@ function answerOf({ sequence, acceptedAtMs }: { sequence: number; acceptedAtMs: 
 }
 
 /**
- * The first answer to a call with this client_message_id; undefined when there was none. Throws KEY_REUSED
- * when that was something else. Of a superseded edit only its target is known.
+ * The response to an earlier call with this client_message_id; undefined when there was none. Throws
+ * KEY_REUSED when the key belongs to a message or to a different edit. A superseded edit has lost its text, so
+ * only its target is compared.
  */
 async function readRepeated(
   client: PoolClient,
@@ -157,7 +158,7 @@ async function readRepeated(
   return answerOf({ sequence: Number(row.sequence), acceptedAtMs: Number(row.accepted_at_ms) });
 }
 
-/** The entry after the edit. Throws CHANGE_DENIED, INVALID_ARGUMENT. */
+/** The entry of the message after the edit. Throws CHANGE_DENIED, INVALID_ARGUMENT. */
 function editedEntry(
   body: Uint8Array,
   { change, mentionedUserIds, mentionAll }: Edit,
@@ -191,7 +192,7 @@ function editedEntry(
 }
 
 /** Throws CHANGE_WINDOW_PASSED, CHANGE_LIMIT_REACHED. */
-function mustBeInTime(
+function mustBeWithinLimits(
   { config }: ChangeDependencies,
   { acceptedAtMs, edits }: Target,
   nowMs: number,
@@ -206,7 +207,7 @@ function mustBeInTime(
 }
 
 /** Throws MENTION_INVALID, MENTION_ALL_DENIED. */
-async function mustMention(
+async function mustMayMention(
   client: PoolClient,
   { conversationId, kind }: LockedConversation,
   { userId: authorId, role, mutedUntilMs }: View,
@@ -225,7 +226,7 @@ async function mustMention(
   if (refused !== undefined) throw refusalError(refused);
 }
 
-/** Stores whom a message mentions now. */
+/** Replaces the stored mentions of a message with those of its edited entry. */
 async function replaceMentions(
   client: PoolClient,
   { conversationId, sequence }: { readonly conversationId: string; readonly sequence: number },

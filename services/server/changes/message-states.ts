@@ -3,10 +3,10 @@ import { type MessageState, MessageStateSchema } from "#gen/lucky/message/v1/ent
 import { bigints, smallints } from "../log/arrays.ts";
 import type { PoolClient } from "../log/database.ts";
 
-/** What becomes of a message: its row of im.message_state. */
+/** The new row of a message in im.message_state. */
 export interface NewState {
   readonly sequence: number;
-  /** How often it was edited. */
+  /** Number of its edits. */
   readonly edits: number;
   readonly state: MessageState;
 }

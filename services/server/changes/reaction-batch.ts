@@ -21,7 +21,7 @@ import {
   type Target,
 } from "./targets.ts";
 
-/** A call of SetReactions. */
+/** A call of SetReactions for one message. */
 export interface ReactionCall extends Wish {
   readonly sequence: number;
 }
@@ -30,35 +30,36 @@ export interface ReactionCall extends Wish {
 const MAX_DELTAS = 500;
 
 /**
- * The condition for the reactions of the user `i` to a message. As a range in the order of the key: with an
- * equality PostgreSQL may prefer an index that reads all reactions of the message, when most messages have one.
+ * SQL condition for the reactions of the user `i.user_id` to a message. The user is a range in the order of
+ * the primary key: for an equality, when most messages have one reaction, PostgreSQL may choose an index that
+ * reads all reactions of the message.
  */
-const ofUser = (sequence: string) =>
+const isReactionOfUser = (sequence: string) =>
   `x.conversation_id = $1::bigint AND x.sequence = ${sequence}
           AND x.user_id >= i.user_id AND x.user_id <= i.user_id`;
 
-/** Reactions of the users $2 to the messages at the same places of $3. */
+/** Reactions of each user of $2 to the message at the same index of $3. */
 export const SELECT_OWN = `
   SELECT i.user_id, i.sequence, r.emoji
     FROM unnest($2::bigint[], $3::bigint[]) AS i(user_id, sequence)
    CROSS JOIN LATERAL (
        SELECT x.emoji FROM im.reaction x
-        WHERE ${ofUser("i.sequence")} ORDER BY x.user_id, x.emoji OFFSET 0) r`;
+        WHERE ${isReactionOfUser("i.sequence")} ORDER BY x.user_id, x.emoji OFFSET 0) r`;
 
-// By ctid, so that each row is looked up by its key. No other transaction changes the rows meanwhile.
+// By ctid, so that each row is found by its key. The lock on the conversation keeps the ctids valid.
 export const DELETE_OWN = `
   DELETE FROM im.reaction WHERE ctid = ANY (ARRAY(
     SELECT r.ctid FROM unnest($3::bigint[], $4::text[]) AS i(user_id, emoji)
      CROSS JOIN LATERAL (
        SELECT x.ctid FROM im.reaction x
-        WHERE ${ofUser("$2::bigint")} AND x.emoji = i.emoji ORDER BY x.user_id, x.emoji OFFSET 0) r))`;
+        WHERE ${isReactionOfUser("$2::bigint")} AND x.emoji = i.emoji ORDER BY x.user_id, x.emoji OFFSET 0) r))`;
 
 export const INSERT_OWN = `
   INSERT INTO im.reaction (conversation_id, sequence, user_id, emoji, changed_sequence)
   SELECT $1::bigint, $2::bigint, i.user_id, i.emoji, $5::bigint
     FROM unnest($3::bigint[], $4::text[]) AS i(user_id, emoji)`;
 
-/** The users who added each emoji of $3 last, at most three. */
+/** For each emoji of $3, the users who added it last: at most three, latest first. */
 export const SELECT_RECENT = `
   SELECT i.emoji,
          ARRAY(SELECT r.user_id::text FROM im.reaction r
@@ -67,9 +68,9 @@ export const SELECT_RECENT = `
     FROM unnest($3::text[]) AS i(emoji)`;
 
 /**
- * Applies calls to a locked conversation: one entry for each message with changes, or several for more than
- * 500 changes. Returns an answer or an error for each call, in their order. A call that changes nothing
- * gets the current state.
+ * Applies calls to a locked conversation. Writes one entry for each message whose reactions change, or several
+ * for more than MAX_DELTAS deltas. Returns a response or an error for each call, in the order of the calls. A
+ * call that changes nothing gets the current counts.
  */
 export async function applyReactions(
   d: ChangeDependencies,
@@ -87,9 +88,9 @@ export async function applyReactions(
   );
   const written: WrittenEntry[] = [];
   const byTarget = Map.groupBy(allowed, ({ target }) => target);
-  for (const [target, theirs] of byTarget) {
+  for (const [target, ofTarget] of byTarget) {
     const { state, edits, sequence } = target;
-    const wishes = theirs.map(({ call }) => call);
+    const wishes = ofTarget.map(({ call }) => call);
     const { deltas, refused } = settle(wishes, {
       counts: new Map(state.reactions.map(({ emoji, count }) => [emoji, Number(count)])),
       own: own.get(sequence) ?? new Map(),
@@ -113,7 +114,7 @@ interface AllowedCall {
   readonly target: Target;
 }
 
-/** The calls of members who may react; stores the errors of the others as their answers. */
+/** Returns the allowed calls with their messages. Stores the error of each other call in `answers`. */
 async function allowedCalls(
   d: ChangeDependencies,
   client: PoolClient,
@@ -146,13 +147,13 @@ async function allowedCalls(
   return allowed;
 }
 
-/** The reactions of the callers now, by message and user. */
+/** The current reactions of the callers, by sequence of the message and user id. */
 async function readOwn(
   client: PoolClient,
   conversationId: string,
   calls: readonly ReactionCall[],
 ): Promise<ReadonlyMap<number, ReadonlyMap<string, ReadonlySet<string>>>> {
-  // Each pair once: a user may have called twice.
+  // Deduplicated: a batch may contain several calls of one user for one message.
   const pairs = new Map(calls.map((call) => [`${call.sequence}:${call.userId}`, call]));
   const { rows } = await client.query<{ user_id: string; sequence: string; emoji: string }>(
     SELECT_OWN,
@@ -164,9 +165,9 @@ async function readOwn(
   );
   const own = new Map<number, Map<string, Set<string>>>();
   for (const { user_id, sequence, emoji } of rows) {
-    const ofMessage = own.get(Number(sequence)) ?? new Map<string, Set<string>>();
-    own.set(Number(sequence), ofMessage);
-    ofMessage.set(user_id, (ofMessage.get(user_id) ?? new Set()).add(emoji));
+    const byUser = own.get(Number(sequence)) ?? new Map<string, Set<string>>();
+    own.set(Number(sequence), byUser);
+    byUser.set(user_id, (byUser.get(user_id) ?? new Set()).add(emoji));
   }
   return own;
 }
@@ -176,11 +177,11 @@ interface Part {
   readonly target: Target;
   /** At most MAX_DELTAS. */
   readonly part: readonly Delta[];
-  /** Sequence that the entry gets. */
+  /** Sequence that the entry will get: the next one of the conversation. */
   readonly expected: number;
 }
 
-/** Stores the deltas of one entry, changes the target's state, and writes the entry. */
+/** Stores the deltas of one entry, updates `target.state`, and writes the entry. */
 async function writePart(
   d: ChangeDependencies,
   client: PoolClient,
@@ -194,7 +195,8 @@ async function writePart(
   const removed = part.filter(({ added }) => !added);
   const added = part.filter(({ added }) => added);
   if (removed.length > 0) await client.query(DELETE_OWN, columns(removed));
-  // The entry contains the latest users, so its sequence must be known before: the row is locked.
+  // The rows need the sequence of the entry, and the entry contains users that are read from the rows. So the
+  // sequence is computed before the entry is written: the lock on the conversation keeps it free.
   if (added.length > 0) await client.query(INSERT_OWN, [...columns(added), expected]);
   const { rows } = await client.query<{ emoji: string; user_ids: string[] }>(SELECT_RECENT, [
     ...[conversationId, sequence],
@@ -206,7 +208,7 @@ async function writePart(
   const value = { targetSequence: BigInt(sequence), counts: state.reactions, deltas: [...part] };
   const written = await d.writeEntry(client, {
     conversationId,
-    // The first of those who caused it.
+    // An entry has one sender: the user of the first delta.
     causedBy: part[0]!.userId,
     content: { kind: { case: "reactions", value } },
   });

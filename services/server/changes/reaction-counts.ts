@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type ReactionCount, ReactionCountSchema } from "#gen/lucky/message/v1/content_pb.js";
 
-/** What one user adds or removes. */
+/** A reaction that one user adds or removes. */
 export interface Delta {
   readonly userId: string;
   readonly emoji: string;
@@ -16,7 +16,7 @@ export interface Wish {
 
 /** The result of wishes, in their order. */
 export interface Settled<W> {
-  /** What changes: first what is removed, so that no message ever has more kinds than before and after. */
+  /** The removed and added reactions. The removed ones come first, so that no message has too many kinds meanwhile. */
   readonly deltas: readonly Delta[];
   /** Wishes that would give the message too many kinds. */
   readonly refused: ReadonlySet<W>;

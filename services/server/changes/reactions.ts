@@ -6,13 +6,13 @@ import { type ChangeDependencies, change } from "./change.ts";
 import { mustBeEmojis } from "./emojis.ts";
 import { applyReactions, type ReactionCall } from "./reaction-batch.ts";
 
-/** Maximum calls that wait in one instance; further ones are refused with OVERLOADED. */
+/** Maximum calls that wait or are in flight in one instance; further ones fail with OVERLOADED. */
 const MAX_WAITING = 10_000;
-/** Back-off of a refused call, ms. */
+/** `retryAfterMs` of a call that fails with OVERLOADED. */
 const OVERLOADED_RETRY_MS = 500;
 /** Maximum calls in one transaction. */
 const MAX_CALLS = 1_000;
-/** Maximum messages in one transaction: each takes several statements, while the conversation is locked. */
+/** Maximum messages in one transaction: each needs several statements while the conversation is locked. */
 const MAX_TARGETS = 32;
 
 /** Minimum time between the starts of two flushes of a conversation with this number of members, ms. */
@@ -36,14 +36,14 @@ interface Lane {
 }
 
 /**
- * Joins the reactions of many users: the calls for one conversation that arrive during a transaction, or
- * within the spacing after its start, share the next transaction and its entries.
+ * Batches the reactions of many users: calls for one conversation that arrive during a transaction, or within
+ * the spacing after its start, share the next transaction and its entries.
  */
 export class Reactions {
   readonly #d: ChangeDependencies;
-  /** By conversation. A lane without calls goes when its spacing has passed. */
+  /** By conversation. An empty lane is removed after its spacing, which a call before then must wait for. */
   readonly #lanes = new Map<string, Lane>();
-  /** Calls that wait or are in flight. */
+  /** Number of calls that wait or are in flight. */
   #count = 0;
 
   constructor(dependencies: ChangeDependencies) {
@@ -74,11 +74,11 @@ export class Reactions {
     return answer.promise.finally(() => this.#count--);
   }
 
-  /** Flushes all waiting calls, without spacing. Resolves when they are answered. */
+  /** Flushes all waiting calls without waiting for the spacing. Resolves when all calls have answers. */
   async idle(): Promise<void> {
     while (this.#count > 0) {
       await Promise.all([...this.#lanes.values()].map(({ loop }) => loop.flushNow()));
-      // The answers are settled, and their calls are counted in the next turn.
+      // The answers are settled: let their `finally` callbacks decrement `#count`.
       await new Promise(setImmediate);
     }
   }
@@ -117,29 +117,29 @@ export class Reactions {
   async #apply(lane: Lane, calls: readonly WaitingCall[]): Promise<void> {
     const { conversationId } = lane;
     try {
-      const answers = await change(this.#d, conversationId, (client, conversation) => {
+      const results = await change(this.#d, conversationId, (client, conversation) => {
         lane.spacingMs = spacingOf(conversation.memberCount);
         return applyReactions(this.#d, client, conversation, calls);
       });
       for (const [at, { answer }] of calls.entries()) {
-        const one = answers[at]!;
-        if (one instanceof Error) answer.reject(one);
-        else answer.resolve(one);
+        const result = results[at]!;
+        if (result instanceof Error) answer.reject(result);
+        else answer.resolve(result);
       }
     } catch (error) {
       for (const { answer } of calls) answer.reject(error);
     }
   }
 
-  /** Forgets a lane without calls when its spacing has passed. */
+  /** Removes an empty lane as soon as its spacing has passed. */
   #retire(lane: Lane): void {
-    const forget = () => {
+    const remove = () => {
       if (lane.waiting.length > 0 || this.#lanes.get(lane.conversationId) !== lane) return;
       this.#lanes.delete(lane.conversationId);
     };
     const waitMs = lane.startedAtMs + lane.spacingMs - this.#d.clock.elapsed();
-    if (waitMs > 0) this.#d.clock.after(waitMs, forget);
-    else forget();
+    if (waitMs > 0) this.#d.clock.after(waitMs, remove);
+    else remove();
   }
 }
 

@@ -17,7 +17,7 @@ export interface Target {
   /** Value of im.entry.kind. */
   readonly kind: number;
   readonly acceptedAtMs: number;
-  /** How often it was edited. */
+  /** Number of its edits. */
   readonly edits: number;
   /** Without the fields of one user. */
   readonly state: MessageState;

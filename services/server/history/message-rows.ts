@@ -4,29 +4,29 @@ import { FIRST_CHANGE } from "../log/kinds.ts";
 import { stateColumns, stateTables } from "../log/states.ts";
 import { VISIBLE, type VisibleRow } from "../log/visible.ts";
 
-/** A row of a page, or the only row of an empty one. */
+/** A row of a page. An empty page has one row, whose `sequence` is null. */
 export type PageRow<Range extends VisibleRow = VisibleRow> = Range &
   (EntryRow | { readonly sequence: null });
 
-/** What one scan of the log covered. */
+/** The part of the log that one scan read. */
 export interface ScanRange extends VisibleRow {
   /** Number of entries that the scan read. */
   readonly scanned: number;
-  /** The last entry that it read: the lowest of a backward scan, the highest of a forward one. */
+  /** Sequence of the last entry read: the lowest of a backward scan, the highest of a forward one. */
   readonly reached: string | null;
-  /** Number of messages and tips that it found; more than it returned: the page is full. */
+  /** Number of messages and tips found. When the scan returned fewer, the page is full. */
   readonly found: number;
 }
 
-/** Estimated bytes of a message in addition to its body. */
+/** Estimated size of a message in a page, in addition to its body, bytes. */
 export const MESSAGE_BYTES = 32;
 
 const ofConversation = { kind: "conversations", ids: 1 } as const;
 
 /**
- * One scan of the log of $1 for the user $2, from the position $3 (exclusive): reads at most $4 entries,
- * and returns the first $5 messages and tips among them that the user did not delete, at most $6 bytes, the
- * first in any case. A backward scan skips the run of changes at its start in one step.
+ * SQL of one scan of the log of the conversation $1 for the user $2, from the sequence $3 (exclusive). Reads at
+ * most $4 entries. Returns at most $5 messages and tips that the user did not delete, and at most $6 bytes, but
+ * always the first one. A backward scan that starts among changes skips them in one step.
  */
 const scan = (direction: "ASC" | "DESC") => {
   const backward = direction === "DESC";
@@ -78,8 +78,8 @@ export const selectMessagesAfter: Statement = {
 };
 
 /**
- * The first sequence of $1, visible to the user $2, that was accepted at $3 or later: a binary search, which
- * reads at most 63 entries. One after the last when there is none.
+ * The first entry of the conversation $1, visible to the user $2, that was accepted at $3 or later: its
+ * sequence, or last_sequence + 1 when there is none. A binary search, which reads at most 63 entries.
  */
 export const selectSequenceAt: Statement = {
   name: "im_sequence_at",
@@ -99,7 +99,10 @@ export const selectSequenceAt: Statement = {
     SELECT low AS sequence FROM search WHERE low >= high`,
 };
 
-/** The messages and tips of $1 at the sequences $3 that the user $2 may see and did not delete. */
+/**
+ * The messages and tips of the conversation $1 at the sequences $3 that the user $2 may see and did not delete,
+ * at most $4 bytes, but always the first one.
+ */
 export const selectMessagesAt: Statement = {
   name: "im_messages_at",
   route: ofConversation,
@@ -125,8 +128,8 @@ export const selectMessagesAt: Statement = {
      ORDER BY cut.sequence`,
 };
 
-/** The cut of changed messages: the entries of `picked`, bounded in bytes. */
-const PICKED = (order: string) => `
+/** SQL of the entries of `picked`, with the running total of their bytes and their number in `order`. */
+const pickedEntries = (order: string) => `
   SELECT n.*, sum(octet_length(n.body) + ${MESSAGE_BYTES}) OVER (ORDER BY ${order}) AS bytes,
          row_number() OVER (ORDER BY ${order}) AS nr
     FROM (SELECT e.conversation_id, e.sequence, e.accepted_at_ms, e.body,
@@ -140,19 +143,19 @@ const PICKED = (order: string) => `
 export type ChangedRow = PageRow & {
   /** changed_sequence of the message. */
   readonly changed_sequence: string | null;
-  /** Number of changed messages that the statement read, inside of the range or not. */
+  /** Number of changed messages that the statement read, inside and outside the range. */
   readonly read: number;
-  /** Number of those inside; more than were returned: the page is full. */
+  /** Number of those inside the range. When fewer were returned, the page is full. */
   readonly found: number;
-  /** Position of the last of them. */
+  /** Position of the last message read: its changed_sequence and its sequence. */
   readonly last_changed: string | null;
   readonly last_message: string | null;
 };
 
 /**
- * Messages of $1 that the user $2 may see, changed after the position ($3, $4) of changed_sequence and
- * sequence, by ascending position. Reads at most $7 changed messages; returns those from sequence $5 to $6,
- * at most $9 of them and $8 bytes, the first in any case.
+ * Messages of the conversation $1 that the user $2 may see and that were changed after the position ($3, $4) of
+ * changed_sequence and sequence, by ascending position. Reads at most $7 changed messages. Returns those from
+ * sequence $5 to $6: at most $9 messages and $8 bytes, but always the first one.
  */
 export const selectChangedMessages: Statement = {
   name: "im_changed_messages",
@@ -170,7 +173,7 @@ export const selectChangedMessages: Statement = {
       SELECT r.* FROM read r CROSS JOIN visible v
        WHERE r.sequence BETWEEN greatest($5::bigint, v.first_sequence) AND least($6::bigint, v.last_sequence)
        ORDER BY r.changed_sequence, r.sequence LIMIT $9::int + 1
-    ), cut AS MATERIALIZED (${PICKED("n.changed_sequence, n.sequence")})
+    ), cut AS MATERIALIZED (${pickedEntries("n.changed_sequence, n.sequence")})
     SELECT v.first_sequence, v.last_sequence, v.epoch, (SELECT count(*)::int FROM read) AS read,
            (SELECT count(*)::int FROM picked) AS found,
            (SELECT max(changed_sequence) FROM read) AS last_changed,
@@ -184,13 +187,16 @@ export const selectChangedMessages: Statement = {
 
 /** A row of selectPins. */
 export type PinRow = PageRow & {
-  /** Sequence of the entry that pinned it. */
+  /** Sequence of the entry that pinned the message. */
   readonly pinned_sequence: string | null;
-  /** Number of pins that the statement read; more than were returned: another page follows. */
+  /** Number of pins that the statement read. When fewer were returned, another page follows. */
   readonly found: number;
 };
 
-/** The pinned messages of $1 for the user $2 with a pin before $5, latest pin first, at most $3 and $4 bytes. */
+/**
+ * The pinned messages of the conversation $1 for the user $2, with a pin before the sequence $5, latest pin
+ * first: at most $3 messages and $4 bytes, but always the first one.
+ */
 export const selectPins: Statement = {
   name: "im_pins",
   route: ofConversation,
@@ -205,7 +211,7 @@ export const selectPins: Statement = {
             AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
                     AND d.user_id = $2::bigint AND d.sequence = t.sequence) IS NULL
           ORDER BY t.pinned_sequence DESC LIMIT $3::int + 1) n
-    ), cut AS MATERIALIZED (${PICKED("n.pinned_sequence DESC")})
+    ), cut AS MATERIALIZED (${pickedEntries("n.pinned_sequence DESC")})
     SELECT v.first_sequence, v.last_sequence, v.epoch, (SELECT count(*)::int FROM picked) AS found,
            cut.pinned_sequence, ${stateColumns("cut", "$2::bigint")}
       FROM visible v
@@ -214,17 +220,19 @@ export const selectPins: Statement = {
      ORDER BY cut.pinned_sequence DESC`,
 };
 
-/** The message $3 of $1 as the user $2 may see it: its author, the user's role, and whether it was recalled. */
+/** A row of selectTarget. */
 export interface TargetRow extends VisibleRow {
   readonly role: number;
   readonly left_sequence: string;
-  /** Null: there is none, or the user may not see it. */
+  /** Author of the message; null: there is no such message, or the user may not see it. */
   readonly sender_id: string | null;
+  /** Null: the message was never changed. */
   readonly recalled: boolean | null;
-  /** Number of edits up to now. */
+  /** Number of edits. */
   readonly edits: number;
 }
 
+/** The message $3 of the conversation $1 as the user $2 may see it, with the user's role. No row: never a member. */
 export const selectTarget: Statement = {
   name: "im_message_target",
   route: ofConversation,
@@ -254,8 +262,8 @@ export interface RevisionRow {
 }
 
 /**
- * The earlier versions of the message $2 of $1 that were replaced up to the sequence $3, after the version $4,
- * oldest first, at most $5 and $6 bytes, the first in any case.
+ * The earlier versions of the message $2 of the conversation $1, oldest first: those with a number greater than
+ * $4 that were replaced by an edit up to the sequence $3. At most $5 versions and $6 bytes, but always the first.
  */
 export const selectRevisions: Statement = {
   name: "im_revisions",
@@ -273,7 +281,10 @@ export const selectRevisions: Statement = {
      ORDER BY n.revision`,
 };
 
-/** Reactions to the message $2 of $1 before the position ($3, $4, $5), latest first, at most $6. */
+/**
+ * SQL of the reactions to the message $2 of the conversation $1, latest first, at most $6, after the position
+ * ($3, $4, $5) of changed_sequence, user id and emoji.
+ */
 const reactions = (condition: string) => `
     SELECT user_id, emoji, changed_sequence FROM im.reaction
      WHERE conversation_id = $1::bigint AND sequence = $2::bigint ${condition}

@@ -1,6 +1,6 @@
 /**
- * SQL for what has become of the entries `alias`; it follows the tables of a FROM clause. It is a sparse
- * table that is read by its key (OFFSET keeps it from being joined otherwise): most entries have no row.
+ * SQL that joins the entries `alias` with their states; it follows the tables of a FROM clause. The table is
+ * sparse, and read by its key (OFFSET keeps it from being joined otherwise): most entries have no row.
  * `left` is the last sequence that a former member may see, 0 for a member: a former member gets a message
  * that was changed later as it was before, but a recalled one is gone for everybody.
  */
@@ -35,7 +35,7 @@ export const stateColumns = (alias: string, userId: string) => `
              AND w.user_id BETWEEN ${userId} AND ${userId} ORDER BY w.emoji)
   END AS my_reactions`;
 
-/** What has become of an entry, as one user sees it. Absent columns: nothing. */
+/** State of an entry, as one user sees it. An absent column means: not changed. */
 export interface StateRow {
   /** Encoded lucky.message.v1.MessageState without the fields of one user; null: not changed. */
   readonly state?: Uint8Array | null;

@@ -15,7 +15,7 @@ export interface AddressedSend {
   readonly conversationId: string;
 }
 
-/** What identifies a send in the log. */
+/** The key of a send in the log. */
 export interface SendKey {
   readonly conversationId: string;
   readonly send: Pick<Send, "senderId" | "clientMessageId">;

@@ -36,7 +36,7 @@ test("a retry gets the first positions, whatever became of the originals and the
   }
   const entries = await entriesOf(one, "93", target);
   assert.equal(entries.length, 5);
-  // What was not written before is read from the originals of now.
+  // Messages that were not written before are copied from the current originals.
   const more = { ...single, clientMessageIds: ["f0", "n1", "f2", "f3"] };
   const reason = async (init: ForwardInit) =>
     (await failureOf(one.messages("92").forward(init))).reason;

@@ -46,7 +46,7 @@ async function appendContents(server: RunningServer, from: string, to: string, a
   return (await appendAll(server, from, ...inits)).map((result) => accepted(result));
 }
 
-/** How a forward fails. */
+/** The failure of a forward. */
 const failure = (server: RunningServer, callerId: string, init: ForwardInit) =>
   failureOf(server.messages(callerId).forward(init));
 

@@ -27,7 +27,7 @@ export interface ForwardDependencies {
   readonly sends: Sends;
 }
 
-/** Maximum messages that are forwarded one by one. */
+/** Maximum messages of a call that are forwarded one by one. */
 const MAX_SINGLE = 20;
 
 const { clientMessageId: KEY, origin: ORIGIN, content: CONTENT } = EntrySchema.field;
@@ -48,7 +48,7 @@ const MERGEABLE: ReadonlySet<KindName> = new Set<ItemKind["case"] & string>([
 type Item = NonNullable<MessageInitShape<typeof MergedSchema>["items"]>[number];
 type ItemKind = NonNullable<Item["kind"]>;
 
-/** A message to write: a copy of one original, or several merged ones. */
+/** A message to write: a copy of one original, or several originals merged into one message. */
 interface Copy {
   readonly clientMessageId: string;
   readonly sequences: readonly bigint[];
@@ -58,8 +58,8 @@ interface Copy {
 
 /**
  * Copies messages of one conversation into another, in the order of the request. Returns the positions of
- * the copies. A retry returns the first positions, whatever became of the originals. Throws the errors of
- * MessageService.Forward, and UNAVAILABLE.
+ * the copies. A retry returns the same positions, even when the originals were changed or deleted since.
+ * Throws the errors of MessageService.Forward, and UNAVAILABLE.
  */
 export async function forward(
   { logs, directs, sends }: ForwardDependencies,
@@ -69,7 +69,7 @@ export async function forward(
     span,
   }: { callerId: string; request: ForwardRequest; span: Span | undefined },
 ): Promise<Accepted[]> {
-  mustFit(request);
+  mustHaveValidCounts(request);
   const { fromConversationId: conversationId, target } = request;
   const sequences = request.merge ? request.sequences.toSorted(ascending) : request.sequences;
   const stored = await findCopies({ logs, directs }, { callerId, request });
@@ -79,17 +79,18 @@ export async function forward(
     : await readOriginals(logs, { callerId, conversationId, sequences });
   const copies = copiesOf(request, sequences, originals);
   for (const copy of copies) {
-    const first = stored.get(copy.clientMessageId);
-    if (first !== undefined && !isSameCopy(first, copy)) throw refusalError(KEY_REUSED.refusal);
+    const existing = stored.get(copy.clientMessageId);
+    if (existing !== undefined && !isSameCopy(existing, copy))
+      throw refusalError(KEY_REUSED.refusal);
   }
   const missing = copies.filter(({ clientMessageId }) => !stored.has(clientMessageId));
   mustBeForwardable(missing);
 
   const positions: Accepted[] = [];
   for (const copy of copies) {
-    const first = stored.get(copy.clientMessageId);
-    if (first !== undefined) {
-      positions.push(first.accepted);
+    const existing = stored.get(copy.clientMessageId);
+    if (existing !== undefined) {
+      positions.push(existing.accepted);
       continue;
     }
     const send = sendOf(copy, { senderId: callerId, target });
@@ -105,8 +106,8 @@ function ascending(a: bigint, b: bigint): number {
   return a < b ? -1 : 1;
 }
 
-/** Throws INVALID_ARGUMENT for what the constraints of the contract cannot say. */
-function mustFit({ merge, sequences, clientMessageIds }: ForwardRequest): void {
+/** Throws INVALID_ARGUMENT for counts that the constraints in the proto cannot express. */
+function mustHaveValidCounts({ merge, sequences, clientMessageIds }: ForwardRequest): void {
   if (!merge && sequences.length > MAX_SINGLE)
     throw invalidField("sequences", `more than ${MAX_SINGLE} that are not merged`);
   const copies = merge ? 1 : sequences.length;
@@ -130,7 +131,7 @@ function copiesOf(
   }));
 }
 
-/** The copies that the target has already, by client_message_id. It creates no conversation. */
+/** The copies that the target already has, by client_message_id. Creates no conversation. */
 async function findCopies(
   { logs, directs }: Pick<ForwardDependencies, "logs" | "directs">,
   { callerId, request }: { callerId: string; request: ForwardRequest },
@@ -151,18 +152,18 @@ async function findCopies(
   return new Map([...found].map(([{ send }, stored]) => [send.clientMessageId, stored]));
 }
 
-/** Whether a stored message is this copy, whatever became of the originals since. */
+/** Whether a stored message is this copy, even when the originals were changed since. */
 function isSameCopy(stored: StoredSend, copy: Copy): boolean {
   const forwarded = forwardedOf(copy);
   return forwarded !== undefined && stored.isRepeatedBy({ fields: new Uint8Array(0), forwarded });
 }
 
-/** Undefined for an original that does not exist. */
+/** Description of a copy, by which a retry is recognised; undefined when the original does not exist. */
 function forwardedOf({ merged, originals }: Copy): Forwarded | undefined {
   if (merged) return { kind: "merged" };
   const [original] = originals;
   if (original === undefined) return undefined;
-  // A recall removes the origin of a message that was a forward itself.
+  // A recall removes the origin of a message that was a forward itself: message_id is unknown then.
   const { state, origin } = original;
   return { kind: "original", messageId: state === "recalled" ? undefined : origin.messageId };
 }
@@ -198,7 +199,7 @@ function mustBeCopyable(
   );
 }
 
-/** The send of a copy of messages that may be forwarded. */
+/** The send that writes a copy. Its originals must have passed `mustBeForwardable`. */
 function sendOf(copy: Copy, { senderId, target }: Pick<Send, "senderId" | "target">): Send {
   const { clientMessageId, merged } = copy;
   const originals = copy.originals as readonly Original[];
@@ -218,7 +219,7 @@ function sendOf(copy: Copy, { senderId, target }: Pick<Send, "senderId" | "targe
     clientMessageId,
     kind: kindNumber(merged ? "merged" : entry.content!.kind.case!),
     fields: fields.finish(),
-    // After the tag and the length, of one byte each.
+    // The key starts after its tag and its length, one byte each.
     keyStart: 2,
     keyLength: clientMessageId.length,
     replyTo: undefined,

@@ -16,7 +16,7 @@ interface RecheckOptions {
   readonly denials: Denials;
 }
 
-/** What a re-check does with the sends of a batch. */
+/** The results of a re-check of the sends of a batch. */
 export interface BatchActions {
   readonly answer: (send: QueuedSend, outcome: Outcome) => void;
   /** Puts sends back into the queue; they and their conversations wait until the promise resolves. */

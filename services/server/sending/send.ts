@@ -20,14 +20,14 @@ export interface Send {
   readonly replyTo: bigint | undefined;
   /** Undefined when the text mentions nobody. */
   readonly mentions: Mentions | undefined;
-  /** What it forwards; undefined for other sends. */
+  /** The forwarded original; undefined for other sends. */
   readonly forwarded: Forwarded | undefined;
 }
 
 /**
- * What a forward copies: one original, or several that are merged. A retry is recognised by it, because
- * the content of the originals may have changed meanwhile. message_id of the original: undefined when it
- * is not known any more.
+ * The source of a forward: one original, or several that are merged. It identifies a retry, because the
+ * content of the originals may have changed meanwhile. The message_id of an original is undefined when
+ * it is not known any more.
  */
 export type Forwarded =
   | { readonly kind: "original"; readonly messageId: string | undefined }

@@ -32,8 +32,8 @@ export declare type EditMessageRequest = Message<"lucky.message.v1.EditMessageRe
   sequence: bigint;
 
   /**
-   * Chosen by the device, unique among all its sends and edits in this conversation: it deduplicates
-   * retries. 1 to 64 characters of A-Z a-z 0-9 . _ -
+   * Chosen by the device, unique among all sends and edits of the user in this conversation: the server
+   * deduplicates retries by it. 1 to 64 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string client_message_id = 3;
    */
@@ -63,7 +63,7 @@ export declare type EditMessageRequest = Message<"lucky.message.v1.EditMessageRe
   } | { case: undefined; value?: undefined };
 
   /**
-   * The users whom the new text mentions, as in Send: they replace the earlier ones.
+   * The users whom the new text mentions, as in Send. They replace the earlier ones.
    *
    * @generated from field: repeated int64 mentioned_user_ids = 6 [jstype = JS_STRING];
    */
@@ -97,7 +97,7 @@ export declare type EditMessageResponse = Message<"lucky.message.v1.EditMessageR
   changedSequence: bigint;
 
   /**
-   * When the server accepted it, milliseconds since the Unix epoch.
+   * When the server accepted the change, milliseconds since the Unix epoch.
    *
    * @generated from field: int64 edited_at_ms = 2;
    */
@@ -124,14 +124,14 @@ export declare type RecallMessagesRequest = Message<"lucky.message.v1.RecallMess
   conversationId: string;
 
   /**
-   * Sequences of the messages, 1 to 100, each once. Each counts as one send.
+   * Sequences of the messages, 1 to 100 different ones. Each counts as one send.
    *
    * @generated from field: repeated int64 sequences = 2;
    */
   sequences: bigint[];
 
   /**
-   * Reason for the members, at most 255 characters; empty for none.
+   * Reason, shown to the members, at most 255 characters; empty for none.
    *
    * @generated from field: string reason = 3;
    */
@@ -151,7 +151,7 @@ export declare const RecallMessagesRequestSchema: GenMessage<RecallMessagesReque
  */
 export declare type RecallMessagesResponse = Message<"lucky.message.v1.RecallMessagesResponse"> & {
   /**
-   * Sequence of the entry that holds the recalls; 0 when all messages had been recalled before.
+   * Sequence of the entry that holds the recalls; 0 when all messages were already recalled.
    *
    * @generated from field: int64 changed_sequence = 1;
    */
@@ -185,8 +185,8 @@ export declare type SetReactionsRequest = Message<"lucky.message.v1.SetReactions
   sequence: bigint;
 
   /**
-   * All reactions of the caller to the message, at most 3, each exactly one emoji of at most 32 bytes in
-   * UTF-8, each once. Empty removes all.
+   * All reactions of the caller to the message: at most 3 different ones, each exactly one emoji of at most
+   * 32 bytes in UTF-8. Empty removes all reactions.
    *
    * @generated from field: repeated string emojis = 3;
    */
@@ -206,8 +206,8 @@ export declare const SetReactionsRequestSchema: GenMessage<SetReactionsRequest>;
  */
 export declare type SetReactionsResponse = Message<"lucky.message.v1.SetReactionsResponse"> & {
   /**
-   * Sequence of the entry that holds the change; for a repeated call that changes nothing the
-   * changed_sequence of the message.
+   * Sequence of the entry that holds the change. When the call changes nothing: the changed_sequence of the
+   * message.
    *
    * @generated from field: int64 changed_sequence = 1;
    */
@@ -261,8 +261,8 @@ export declare const PinMessageRequestSchema: GenMessage<PinMessageRequest>;
  */
 export declare type PinMessageResponse = Message<"lucky.message.v1.PinMessageResponse"> & {
   /**
-   * Sequence of the entry that holds the change; for a repeated call that changes nothing the
-   * changed_sequence of the message.
+   * Sequence of the entry that holds the change. When the call changes nothing: the changed_sequence of the
+   * message.
    *
    * @generated from field: int64 changed_sequence = 1;
    */
@@ -309,8 +309,8 @@ export declare const UnpinMessageRequestSchema: GenMessage<UnpinMessageRequest>;
  */
 export declare type UnpinMessageResponse = Message<"lucky.message.v1.UnpinMessageResponse"> & {
   /**
-   * Sequence of the entry that holds the change; for a repeated call that changes nothing the
-   * changed_sequence of the message.
+   * Sequence of the entry that holds the change. When the call changes nothing: the changed_sequence of the
+   * message.
    *
    * @generated from field: int64 changed_sequence = 1;
    */
@@ -337,7 +337,7 @@ export declare type DeleteForMeRequest = Message<"lucky.message.v1.DeleteForMeRe
   conversationId: string;
 
   /**
-   * Sequences of the messages, 1 to 100, each once. Each counts as one send.
+   * Sequences of the messages, 1 to 100 different ones. Each counts as one send.
    *
    * @generated from field: repeated int64 sequences = 2;
    */
@@ -365,19 +365,20 @@ export declare type DeleteForMeResponse = Message<"lucky.message.v1.DeleteForMeR
 export declare const DeleteForMeResponseSchema: GenMessage<DeleteForMeResponse>;
 
 /**
- * Changes messages that were sent. Every change that all members see is an entry of the log (kinds from
- * 20 on), written in the transaction of the change, so that devices that were away learn of it too. All
- * methods fail with CONVERSATION_NOT_FOUND, for former members too, and for a message that the caller may not
- * see with MESSAGE_NOT_FOUND. The time windows and the limits are settings of the operator.
+ * Changes messages after they were sent. Each change that all members see is an entry of the log (kind 20 or
+ * greater), written in the transaction of the change: devices that were offline get it when they catch up.
+ * Only members may call the methods, and DeleteForMe also former members: others get CONVERSATION_NOT_FOUND.
+ * All methods except DeleteForMe fail with MESSAGE_NOT_FOUND for a message that the caller may not see. The
+ * operator can configure the time windows and the maximum numbers of edits, pins and different reactions.
  *
  * @generated from service lucky.message.v1.ChangeService
  */
 export declare const ChangeService: GenService<{
   /**
-   * Replaces the text of a message, or the caption of a picture, a video, a recording or a file. Only
-   * the author may do so, within 24 hours, at most 20 times. A retry with the same client_message_id
-   * returns the first answer. Fails with MUTED, MESSAGE_RECALLED, CHANGE_DENIED, CHANGE_WINDOW_PASSED,
-   * CHANGE_LIMIT_REACHED, MENTION_INVALID, MENTION_ALL_DENIED or KEY_REUSED.
+   * Replaces the text of a message, or the caption of an image, a video, an audio recording or a file. Only
+   * the author may edit, within 24 hours after the send, at most 20 times. A retry with the same
+   * client_message_id returns the first response. Fails with MUTED, MESSAGE_RECALLED, CHANGE_DENIED,
+   * CHANGE_WINDOW_PASSED, CHANGE_LIMIT_REACHED, MENTION_INVALID, MENTION_ALL_DENIED or KEY_REUSED.
    *
    * @generated from rpc lucky.message.v1.ChangeService.EditMessage
    */
@@ -387,10 +388,10 @@ export declare const ChangeService: GenService<{
     output: typeof EditMessageResponseSchema;
   },
   /**
-   * Recalls messages: their content and all earlier versions of it are deleted, and what remains says
-   * who recalled them. The author may do so within 2 minutes; admins and the owner of a group at any
-   * time, except that an admin cannot recall a message of the owner. A repeated call changes nothing.
-   * Fails with CHANGE_DENIED or CHANGE_WINDOW_PASSED; then no message was recalled.
+   * Recalls messages: deletes their content, current and earlier versions. The state of each message then
+   * contains the user who recalled it. The author may recall within 2 minutes after the send; admins
+   * and the owner of a group at any time, but an admin cannot recall a message of the owner. Recalls all
+   * messages or none. A repeated call changes nothing. Fails with CHANGE_DENIED or CHANGE_WINDOW_PASSED.
    *
    * @generated from rpc lucky.message.v1.ChangeService.RecallMessages
    */
@@ -400,10 +401,11 @@ export declare const ChangeService: GenService<{
     output: typeof RecallMessagesResponseSchema;
   },
   /**
-   * Sets the caller's reactions to a message: the whole set, so that a repeated call changes nothing.
-   * Changes of many users are joined into one entry: at once in groups of up to 100 members, every 0.5 s
-   * in groups of up to 1,000, every 2 s in larger ones. The answer is sent after the commit. Fails with
-   * MUTED, MESSAGE_RECALLED, REACTION_INVALID or REACTION_LIMIT_REACHED.
+   * Replaces all reactions of the caller to a message, so a repeated call changes nothing. Each server batches
+   * the calls of many users: a batch writes one entry for each message, or several for more than 500 changes.
+   * The batches of a group start at least 0.5 s apart when it has more than 100 members, and 2 s when it has
+   * more than 1,000. Returns after the commit. Fails with MUTED, MESSAGE_RECALLED, REACTION_INVALID or
+   * REACTION_LIMIT_REACHED.
    *
    * @generated from rpc lucky.message.v1.ChangeService.SetReactions
    */
@@ -413,7 +415,7 @@ export declare const ChangeService: GenService<{
     output: typeof SetReactionsResponseSchema;
   },
   /**
-   * Pins a message for all members. In a group only admins and the owner may do so. A repeated call
+   * Pins a message for all members. In a group, only admins and the owner may pin. A repeated call
    * changes nothing. Fails with MUTED, MESSAGE_RECALLED, CHANGE_DENIED or PIN_LIMIT_REACHED.
    *
    * @generated from rpc lucky.message.v1.ChangeService.PinMessage
@@ -424,8 +426,8 @@ export declare const ChangeService: GenService<{
     output: typeof PinMessageResponseSchema;
   },
   /**
-   * Removes the pin of a message. Whoever may pin may do so. A repeated call changes nothing. Fails with
-   * MUTED or CHANGE_DENIED.
+   * Removes the pin of a message. Users who may pin may also unpin, including the pins of others. A repeated
+   * call changes nothing. Fails with MUTED or CHANGE_DENIED.
    *
    * @generated from rpc lucky.message.v1.ChangeService.UnpinMessage
    */
@@ -435,10 +437,10 @@ export declare const ChangeService: GenService<{
     output: typeof UnpinMessageResponseSchema;
   },
   /**
-   * Deletes messages for the caller alone, on all devices: no method returns their content to the
-   * caller any more, and they do not count as unread. Nobody else notices. It cannot be undone. A
-   * repeated call changes nothing. Sequences that are not of messages are ignored, those of tips too. Former members
-   * may do so too.
+   * Deletes messages for the caller only, on all of the caller's devices: no method returns their content to
+   * the caller any more, and they do not count as unread. Other users are not informed. The deletion cannot be
+   * undone. A repeated call changes nothing. Sequences that do not belong to a message are ignored, for example
+   * those of tips.
    *
    * @generated from rpc lucky.message.v1.ChangeService.DeleteForMe
    */

@@ -98,10 +98,11 @@ export const DeleteForMeResponseSchema = /*@__PURE__*/
   messageDesc(file_lucky_message_v1_change, 11);
 
 /**
- * Changes messages that were sent. Every change that all members see is an entry of the log (kinds from
- * 20 on), written in the transaction of the change, so that devices that were away learn of it too. All
- * methods fail with CONVERSATION_NOT_FOUND, for former members too, and for a message that the caller may not
- * see with MESSAGE_NOT_FOUND. The time windows and the limits are settings of the operator.
+ * Changes messages after they were sent. Each change that all members see is an entry of the log (kind 20 or
+ * greater), written in the transaction of the change: devices that were offline get it when they catch up.
+ * Only members may call the methods, and DeleteForMe also former members: others get CONVERSATION_NOT_FOUND.
+ * All methods except DeleteForMe fail with MESSAGE_NOT_FOUND for a message that the caller may not see. The
+ * operator can configure the time windows and the maximum numbers of edits, pins and different reactions.
  *
  * @generated from service lucky.message.v1.ChangeService
  */

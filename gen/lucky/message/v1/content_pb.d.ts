@@ -1136,7 +1136,7 @@ export declare type Reactions = Message<"lucky.message.v1.Reactions"> & {
   counts: ReactionCount[];
 
   /**
-   * What changed, 1 to 500.
+   * The added and removed reactions, 1 to 500.
    *
    * @generated from field: repeated lucky.message.v1.Reactions.Delta deltas = 3;
    */
@@ -1150,7 +1150,7 @@ export declare type Reactions = Message<"lucky.message.v1.Reactions"> & {
 export declare const ReactionsSchema: GenMessage<Reactions>;
 
 /**
- * What one user added or removed.
+ * A reaction that one user added or removed.
  *
  * @generated from message lucky.message.v1.Reactions.Delta
  */
@@ -1184,7 +1184,7 @@ export declare type Reactions_Delta = Message<"lucky.message.v1.Reactions.Delta"
 export declare const Reactions_DeltaSchema: GenMessage<Reactions_Delta>;
 
 /**
- * How many users reacted to a message with one emoji.
+ * Number of users who reacted to a message with one emoji.
  *
  * @generated from message lucky.message.v1.ReactionCount
  */

@@ -62,8 +62,8 @@ export declare type Entry = Message<"lucky.message.v1.Entry"> & {
   clientMessageId: string;
 
   /**
-   * What has become of the message since; absent while nothing has. Set by the server whenever it reads
-   * the entry from the log; absent in live deliveries. A device keeps the state with the greater
+   * State of the message after its changes; absent for a message without changes. The server sets it when it
+   * reads the entry from the log; live deliveries do not have it. A device keeps the state with the greater
    * changed_sequence.
    *
    * @generated from field: lucky.message.v1.MessageState state = 8;
@@ -147,7 +147,7 @@ export declare type Entry = Message<"lucky.message.v1.Entry"> & {
 export declare const EntrySchema: GenMessage<Entry>;
 
 /**
- * What has become of a message since it was sent.
+ * State of a message after its changes: edits, a recall, reactions, a pin.
  *
  * @generated from message lucky.message.v1.MessageState
  */

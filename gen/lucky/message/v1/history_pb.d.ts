@@ -32,7 +32,7 @@ export declare type ListMessagesRequest = Message<"lucky.message.v1.ListMessages
    */
   position: {
     /**
-     * The last messages with a sequence less than this. 9007199254740991: the end of the conversation.
+     * The last messages with a sequence less than this; 9007199254740991 for the end of the conversation.
      *
      * @generated from field: int64 before_sequence = 2;
      */
@@ -48,7 +48,7 @@ export declare type ListMessagesRequest = Message<"lucky.message.v1.ListMessages
     case: "afterSequence";
   } | {
     /**
-     * Messages around this sequence: about half of them before it, the others from it on.
+     * Messages around this sequence: at most half of the page before it, the rest from it on.
      *
      * @generated from field: int64 around_sequence = 4;
      */
@@ -56,8 +56,8 @@ export declare type ListMessagesRequest = Message<"lucky.message.v1.ListMessages
     case: "aroundSequence";
   } | {
     /**
-     * Messages around the first one that was accepted at this time or later, milliseconds since the
-     * Unix epoch. Right to the difference between the clocks of the servers.
+     * Messages around the first entry that was accepted at this time or later, milliseconds since the
+     * Unix epoch. Accurate to the clock difference between the servers.
      *
      * @generated from field: int64 at_ms = 5;
      */
@@ -86,24 +86,24 @@ export declare const ListMessagesRequestSchema: GenMessage<ListMessagesRequest>;
  */
 export declare type ListMessagesResponse = Message<"lucky.message.v1.ListMessagesResponse"> & {
   /**
-   * The page, in ascending order of sequence, without a gap. It may be shorter than page_size, even empty,
-   * where the log has many changes, and at 1 MiB of messages. Messages that the caller deleted for
-   * themselves are left out.
+   * The page, in ascending order of sequence, without a gap. It may have fewer messages than page_size, even
+   * none, where the log has many changes. It ends at 1 MiB of messages. Messages that the caller deleted for
+   * themselves are omitted.
    *
    * @generated from field: repeated lucky.message.v1.Entry messages = 1;
    */
   messages: Entry[];
 
   /**
-   * Greater than 0: there may be older messages. Continue with this before_sequence. 0: the page reaches
-   * the beginning of what the caller may see.
+   * before_sequence for the next older page, which may be empty; 0: the page reaches the first sequence that
+   * the caller may see.
    *
    * @generated from field: int64 older_before_sequence = 2;
    */
   olderBeforeSequence: bigint;
 
   /**
-   * Continue with this after_sequence for newer messages: all up to it are in this page or before it.
+   * after_sequence for the next newer page: this page covers the log up to here.
    *
    * @generated from field: int64 newer_after_sequence = 3;
    */
@@ -117,7 +117,7 @@ export declare type ListMessagesResponse = Message<"lucky.message.v1.ListMessage
   hasNewer: boolean;
 
   /**
-   * The last sequence of the conversation that the caller may see, changes included.
+   * The last sequence of the conversation that the caller may see, including entries that hold changes.
    *
    * @generated from field: int64 last_sequence = 5;
    */
@@ -151,7 +151,7 @@ export declare type GetMessagesRequest = Message<"lucky.message.v1.GetMessagesRe
   conversationId: string;
 
   /**
-   * Sequences of the messages, 1 to 100, each once.
+   * Sequences of the messages, 1 to 100 different ones.
    *
    * @generated from field: repeated int64 sequences = 2;
    */
@@ -171,14 +171,14 @@ export declare const GetMessagesRequestSchema: GenMessage<GetMessagesRequest>;
  */
 export declare type GetMessagesResponse = Message<"lucky.message.v1.GetMessagesResponse"> & {
   /**
-   * The messages, in ascending order of sequence, at most 1 MiB of them: further ones are left out.
+   * The messages, in ascending order of sequence, at most 1 MiB. Further ones are omitted.
    *
    * @generated from field: repeated lucky.message.v1.Entry messages = 1;
    */
   messages: Entry[];
 
   /**
-   * Whether messages were left out for their size. Ask for them again.
+   * Whether messages were omitted because of the limit of 1 MiB. Request those again.
    *
    * @generated from field: bool cut = 2;
    */
@@ -212,8 +212,8 @@ export declare type ListChangedMessagesRequest = Message<"lucky.message.v1.ListC
   conversationId: string;
 
   /**
-   * Only messages with a greater changed_sequence: the last sequence up to which the device's older
-   * messages are exact.
+   * Only messages with a greater changed_sequence: the sequence up to which the device has applied all changes
+   * to the messages of the range.
    *
    * @generated from field: int64 after_sequence = 2;
    */
@@ -261,8 +261,8 @@ export declare const ListChangedMessagesRequestSchema: GenMessage<ListChangedMes
  */
 export declare type ListChangedMessagesResponse = Message<"lucky.message.v1.ListChangedMessagesResponse"> & {
   /**
-   * The page, by ascending changed_sequence. It may be shorter than page_size, even empty, before the last
-   * page.
+   * The page, in ascending order of changed_sequence. Any page may have fewer messages than page_size, even
+   * none: only an empty next_page_token marks the last one.
    *
    * @generated from field: repeated lucky.message.v1.Entry messages = 1;
    */
@@ -276,7 +276,7 @@ export declare type ListChangedMessagesResponse = Message<"lucky.message.v1.List
   nextPageToken: string;
 
   /**
-   * All changes of the range up to this sequence are in the pages until the last one.
+   * On the last page: all pages together contain all changes of the range up to this sequence.
    *
    * @generated from field: int64 last_sequence = 3;
    */
@@ -555,9 +555,10 @@ export declare type ListPinsResponse = Message<"lucky.message.v1.ListPinsRespons
 export declare const ListPinsResponseSchema: GenMessage<ListPinsResponse>;
 
 /**
- * Reads messages as people see them: with their content and state of now, and without the entries that
- * hold changes. All methods fail with CONVERSATION_NOT_FOUND. A former member sees what was written until
- * the time of leaving. The work of each call is bounded.
+ * Reads messages as users see them: with their current content and state, without the entries that hold
+ * changes. All methods fail with CONVERSATION_NOT_FOUND for a user who never was a member. A former member
+ * gets the messages that were written up to the time of leaving, with the content of that time; messages that
+ * were recalled since have none. Each call reads a bounded number of rows.
  *
  * @generated from service lucky.message.v1.HistoryService
  */
@@ -573,8 +574,8 @@ export declare const HistoryService: GenService<{
     output: typeof ListMessagesResponseSchema;
   },
   /**
-   * Returns messages and tips by their sequences, for quotes and links. Those that do not exist or that
-   * the caller may not see are left out; recalled ones have no content.
+   * Returns messages and tips by their sequences, for quotes and links. Omits those that do not exist or that
+   * the caller may not see. Recalled messages have no content.
    *
    * @generated from rpc lucky.message.v1.HistoryService.GetMessages
    */
@@ -584,10 +585,10 @@ export declare const HistoryService: GenService<{
     output: typeof GetMessagesResponseSchema;
   },
   /**
-   * Returns the messages of a range that changed after a sequence, each once, with their content and state
-   * of now, in pages by ascending changed_sequence. A device that has skipped a part of the log makes its
-   * older messages exact by it. Messages that the caller deleted for themselves are included when they
-   * were changed otherwise.
+   * Returns the messages of a range that changed after a sequence, each once, with their current content and
+   * state, in pages by ascending changed_sequence. A device that skipped a part of the log updates its older
+   * messages with them. Messages that the caller deleted for themselves are included, without content, when an
+   * entry also changed them.
    *
    * @generated from rpc lucky.message.v1.HistoryService.ListChangedMessages
    */
@@ -597,8 +598,9 @@ export declare const HistoryService: GenService<{
     output: typeof ListChangedMessagesResponseSchema;
   },
   /**
-   * Returns the earlier versions of an edited message in pages, oldest first; none for a recalled one. Only for
-   * the author, and for admins and the owner of the group. Fails with MESSAGE_NOT_FOUND or CHANGE_DENIED.
+   * Returns the earlier versions of an edited message in pages, oldest first; none for a recalled message. Only
+   * the author, and admins and the owner of the group, may read them. Fails with MESSAGE_NOT_FOUND or
+   * CHANGE_DENIED.
    *
    * @generated from rpc lucky.message.v1.HistoryService.ListRevisions
    */
@@ -608,7 +610,7 @@ export declare const HistoryService: GenService<{
     output: typeof ListRevisionsResponseSchema;
   },
   /**
-   * Returns who reacted to a message, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
+   * Returns the reactions to a message with their users, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
    *
    * @generated from rpc lucky.message.v1.HistoryService.ListReactions
    */

@@ -113,9 +113,10 @@ export const ListPinsResponseSchema = /*@__PURE__*/
   messageDesc(file_lucky_message_v1_history, 13);
 
 /**
- * Reads messages as people see them: with their content and state of now, and without the entries that
- * hold changes. All methods fail with CONVERSATION_NOT_FOUND. A former member sees what was written until
- * the time of leaving. The work of each call is bounded.
+ * Reads messages as users see them: with their current content and state, without the entries that hold
+ * changes. All methods fail with CONVERSATION_NOT_FOUND for a user who never was a member. A former member
+ * gets the messages that were written up to the time of leaving, with the content of that time; messages that
+ * were recalled since have none. Each call reads a bounded number of rows.
  *
  * @generated from service lucky.message.v1.HistoryService
  */

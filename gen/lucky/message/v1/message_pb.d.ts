@@ -380,8 +380,8 @@ export declare const ListEntriesRequestSchema: GenMessage<ListEntriesRequest>;
  */
 export declare type ListEntriesResponse = Message<"lucky.message.v1.ListEntriesResponse"> & {
   /**
-   * The page, in ascending order of sequence, each entry with its content and state of now. A page ends
-   * at 1 MiB of entries, even when it then has fewer entries than page_size. Empty at the end of the log.
+   * The page, in ascending order of sequence, each entry with its current content and state. A page
+   * ends at 1 MiB of entries, even when it then has fewer entries than page_size. Empty at the end of the log.
    *
    * @generated from field: repeated lucky.message.v1.Entry entries = 1;
    */
