@@ -19,6 +19,7 @@ import { serverConfig } from "../../services/server/config.ts";
 import { listMessages } from "../../services/server/history/message-pages.ts";
 import { listChangedMessages } from "../../services/server/history/messages.ts";
 import { Logs } from "../../services/server/log/logs.ts";
+import { Turns } from "../../services/server/log/turns.ts";
 import { entryWriter } from "../../services/server/log/write-entry.ts";
 import { rounded } from "../command/report.ts";
 import { median } from "../statistics/median.ts";
@@ -85,7 +86,8 @@ export const historyCosts: CostPart = ({ bench, historyEntries }) => {
       const [conversationId] = await inserter.makeConversations(1);
       const config = defaultsOf(serverConfig);
       const writeEntry = entryWriter({ ids, clock, outboxDelayMs: config.outboxDelayMs });
-      const dependencies = { logs, clock, config, writeEntry, publish: () => {} };
+      const turns = new Turns();
+      const dependencies = { logs, clock, config, turns, writeEntry, publish: () => {} };
       const filled = { conversationId: conversationId!, inserter, dependencies };
       const emptyOutbox = () => pool.query("DELETE FROM im.outbox");
       const beganMs = performance.now();

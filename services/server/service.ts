@@ -39,6 +39,7 @@ import { historyService } from "./history/history-service.ts";
 import { ingressService } from "./ingress.ts";
 import type { Database, ObserveRun, Pool } from "./log/database.ts";
 import { Logs } from "./log/logs.ts";
+import { Turns } from "./log/turns.ts";
 import { entryWriter } from "./log/write-entry.ts";
 import { messageService } from "./messages.ts";
 import { ServerMetrics } from "./metrics.ts";
@@ -329,6 +330,7 @@ function writingDependencies(
     ids,
     clock,
     config,
+    turns: new Turns(),
     writeEntry: entryWriter({ ids, clock, outboxDelayMs: config.outboxDelayMs }),
     publish: (db, written) =>
       publishEntry({ conversations, relay, outbox: outboxes.get(db)! }, written),

@@ -13,7 +13,7 @@ import {
   say,
   shownText,
 } from "../world/members.ts";
-import { queryLogs, startWorld } from "../world/world.ts";
+import { queryLogs, startWorld, untilIdsCanBeMade } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
@@ -129,6 +129,7 @@ test("edits end with their window and their number; recalls by the author end af
   );
   const other = await say(ben!, conversationId, "other");
   await world.clock.advance(121_000);
+  await untilIdsCanBeMade(world);
   const recall = (member: Member, ...sequences: bigint[]) =>
     member.changes.recallMessages({ conversationId, sequences });
   await assert.rejects(recall(ben!, other), failsWith(ErrorReason.CHANGE_WINDOW_PASSED));
@@ -217,6 +218,20 @@ test("a former member keeps what a message said at the time of leaving, but not 
   assert.deepEqual(seen?.state?.reactions ?? [], []);
   const recalled = await messageAt(ben!, conversationId, gone);
   assert.equal(recalled?.content, undefined);
+  const changed = await ben!.history.listChangedMessages({
+    conversationId,
+    afterSequence: gone,
+    fromSequence: 1n,
+    toSequence: gone,
+  });
+  assert.deepEqual(
+    changed.messages.map((entry) => [entry.sequence, shownText(entry)]),
+    [
+      [kept, "second version"],
+      [gone, "(undefined)"],
+    ],
+    "the edit before leaving is told, although the message changed again",
+  );
   const { accepted } = await ben!.messages.forward({
     target: { case: "userId", value: ana!.userId },
     fromConversationId: conversationId,

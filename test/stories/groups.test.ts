@@ -6,7 +6,7 @@ import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
 import { reasonOf } from "#platform/errors.ts";
 import { RawDevice } from "../devices/raw-device.ts";
 import { clientOf, people } from "../world/people.ts";
-import { queryLogs, startWorld } from "../world/world.ts";
+import { queryLogs, startWorld, untilIdsCanBeMade } from "../world/world.ts";
 
 const TIMEOUT = 120_000;
 const world = await startWorld({ after });
@@ -176,6 +176,7 @@ test("unread counts and catching up are exact while delivered cursors wait to be
   // The device is silent for less than its heartbeat time-out.
   for (let second = 0; second < 80; second += 20) {
     await world.clock.advance(20_000);
+    await untilIdsCanBeMade(world);
     await device.roundTrip();
   }
   while ((await stateOfBen())[1] !== 4n);

@@ -217,6 +217,21 @@ function worldClock(clock: Clock, moves: Pick<WorldClock, "advance" | "step">): 
   };
 }
 
+/**
+ * Resolves when every instance has a lease of a worker number by the moved clock, so that it can create ids.
+ * After a long move an instance has lost its lease, and leases another number.
+ */
+export async function untilIdsCanBeMade({ pool, clock }: World): Promise<void> {
+  const isLate = async () => {
+    const { rows } = await pool.query<{ reserved: string }>(
+      `SELECT max(reserved_until_ms) AS reserved FROM lucky.worker
+        WHERE expires_at > now() GROUP BY split_part(holder, '/', 1)`,
+    );
+    return rows.some(({ reserved }) => Number(reserved) < clock.now());
+  };
+  while (await isLate());
+}
+
 /** The rows of a query in all databases of the log. */
 export async function queryLogs<R extends pg.QueryResultRow>(
   { logs }: Pick<World, "logs">,

@@ -3,6 +3,7 @@ import type { Clock } from "#platform/clock.ts";
 import { conversationNotFound } from "../conversations/refusal.ts";
 import type { Database, PoolClient } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
+import type { Turns } from "../log/turns.ts";
 import type { CommittedEntry, WriteEntry, WrittenEntry } from "../log/write-entry.ts";
 
 /** Limits of changes. They may change while the process runs. */
@@ -22,6 +23,7 @@ export interface ChangeDependencies {
   readonly logs: Logs;
   readonly clock: Clock;
   readonly config: ChangeLimits;
+  readonly turns: Turns;
   readonly writeEntry: WriteEntry;
   /** Publishes an entry that was written to the database. Called after each commit. */
   readonly publish: (db: Database, written: CommittedEntry) => void;
@@ -45,22 +47,23 @@ export interface Changed<T> {
 }
 
 /**
- * Runs a change in one transaction with the conversation locked, which serialises it with sends and with
- * other changes, and publishes its entries after the commit. It runs again after a conflict. Throws
- * CONVERSATION_NOT_FOUND, UNAVAILABLE, and errors of the work; then nothing has changed.
+ * Runs a change in its turn, in one transaction with the conversation locked, which serialises it with sends
+ * and with the changes of other processes, and publishes its entries after the commit. It runs again after a conflict. Throws
+ * CONVERSATION_NOT_FOUND, OVERLOADED, UNAVAILABLE, and errors of the work; then nothing has changed.
  */
 export function change<T>(
-  { logs, publish }: Pick<ChangeDependencies, "logs" | "publish">,
+  { logs, turns, publish }: Pick<ChangeDependencies, "logs" | "turns" | "publish">,
   conversationId: string,
   work: (client: PoolClient, conversation: LockedConversation) => Promise<Changed<T>>,
 ): Promise<T> {
-  return logs.onConversation(conversationId, async (db) => {
+  const apply = async (db: Database) => {
     const { answer, written = [] } = await db.transaction(async (client) =>
       work(client, await lockConversation(client, conversationId)),
     );
     for (const one of written) publish(db, one);
     return answer;
-  });
+  };
+  return turns.run(conversationId, () => logs.onConversation(conversationId, apply));
 }
 
 export const LOCK_CONVERSATION = `

@@ -18,6 +18,7 @@ import { refusalOfState, type Users } from "../conversations/users.ts";
 import { bigints } from "../log/arrays.ts";
 import type { Database, Statement } from "../log/database.ts";
 import type { Logs } from "../log/logs.ts";
+import type { Turns } from "../log/turns.ts";
 import type { CommittedEntry, WriteEntry } from "../log/write-entry.ts";
 import { type GroupRequest, readGroupByKey, requestHash } from "./group-requests.ts";
 import {
@@ -38,6 +39,7 @@ export interface GroupDependencies {
   readonly ids: Ids;
   readonly clock: Clock;
   readonly config: { readonly maxGroupMembers: number; readonly maxGroupsPerUser: number };
+  readonly turns: Turns;
   readonly writeEntry: WriteEntry;
   /** Publishes an entry that was written to the database. Called after each commit. */
   readonly publish: (db: Database, written: CommittedEntry) => void;
@@ -203,8 +205,8 @@ export async function addMembers(
   if (joining.length === 0) return groupOf(row);
   await mustBeActive(dependencies.users, joining);
   await mustHaveRoom(logs, joining, config.maxGroupsPerUser);
-  return logs.onConversation(groupId, (db) =>
-    insertMembers(dependencies, db, { ...change, userIds }),
+  return dependencies.turns.run(groupId, () =>
+    logs.onConversation(groupId, (db) => insertMembers(dependencies, db, { ...change, userIds })),
   );
 }
 
@@ -261,8 +263,11 @@ export async function removeMember(
   dependencies: GroupDependencies,
   change: { groupId: string; callerId: string; userId: string },
 ): Promise<Group> {
-  const { logs } = dependencies;
-  return logs.onConversation(change.groupId, (db) => deleteMember(dependencies, db, change));
+  const { logs, turns } = dependencies;
+  const { groupId } = change;
+  return turns.run(groupId, () =>
+    logs.onConversation(groupId, (db) => deleteMember(dependencies, db, change)),
+  );
 }
 
 /** Removes a member in the group's database. */

@@ -1,8 +1,10 @@
 import type { Statement } from "../log/database.ts";
 import type { EntryRow } from "../log/entries.ts";
-import { FIRST_CHANGE } from "../log/kinds.ts";
+import { FIRST_CHANGE, kindNumber } from "../log/kinds.ts";
 import { stateColumns, stateTables } from "../log/states.ts";
 import { VISIBLE, type VisibleRow } from "../log/visible.ts";
+
+const TIP = kindNumber("tip");
 
 /** A row of a page. An empty page has one row, whose `sequence` is null. */
 export type PageRow<Range extends VisibleRow = VisibleRow> = Range &
@@ -154,7 +156,8 @@ export type ChangedRow = PageRow & {
 
 /**
  * Messages of the conversation $1 that the user $2 may see and that were changed after the position ($3, $4) of
- * changed_sequence and sequence, by ascending position. Reads at most $7 changed messages. Returns those from
+ * changed_sequence and sequence, by ascending position. They include messages that changed after the user left:
+ * their earlier changes have no position of their own. Reads at most $7 changed messages. Returns those from
  * sequence $5 to $6: at most $9 messages and $8 bytes, but always the first one.
  */
 export const selectChangedMessages: Statement = {
@@ -167,7 +170,6 @@ export const selectChangedMessages: Statement = {
          SELECT t.sequence, t.changed_sequence, t.pinned_sequence FROM im.message_state t
           WHERE t.conversation_id = $1::bigint
             AND (t.changed_sequence, t.sequence) > ($3::bigint, $4::bigint)
-            AND t.changed_sequence <= v.last_sequence
           ORDER BY t.changed_sequence, t.sequence LIMIT $7::int) n
     ), picked AS MATERIALIZED (
       SELECT r.* FROM read r CROSS JOIN visible v
@@ -247,7 +249,7 @@ export const selectTarget: Statement = {
       LEFT JOIN LATERAL (
         SELECT n.sender_id FROM im.entry n
          WHERE n.conversation_id = $1::bigint AND n.sequence = $3::bigint
-           AND n.kind < ${FIRST_CHANGE} AND n.client_message_id IS NOT NULL
+           AND n.kind < ${FIRST_CHANGE} AND n.kind <> ${TIP}
            AND n.sequence BETWEEN v.first_sequence AND v.last_sequence
            AND (SELECT true FROM im.hidden d WHERE d.conversation_id = $1::bigint
                    AND d.user_id = $2::bigint AND d.sequence = $3::bigint) IS NULL

@@ -34,7 +34,8 @@ export declare type ErrorDetail = Message<"lucky.error.v1.ErrorDetail"> & {
   retryAfterMs: bigint;
 
   /**
-   * For INVALID_ARGUMENT: path of the field from the request, in the names of the contract, such as
+   * For INVALID_ARGUMENT and other reasons that concern one field, such as MENTION_INVALID: path of the field
+   * from the request, in the names of the contract, such as
    * content.image.media.url or user_ids[3]; empty when no single field is at fault.
    *
    * @generated from field: string field = 3;
