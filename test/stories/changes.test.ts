@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, test } from "node:test";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { failsWith } from "#platform/errors.fixture.ts";
 import { reasonOf } from "#platform/errors.ts";
 import {
-  failsWith,
   groupOf,
   type Member,
   makeAdmin,
@@ -49,7 +48,7 @@ test("an edited message shows its new text and a mark to everybody, and keeps it
   assert.deepEqual(late, first, "also after a later edit");
   await assert.rejects(
     edit(ben!, conversationId, sequence + 1n, "other", { clientMessageId }),
-    failsWith(ErrorReason.KEY_REUSED),
+    failsWith("KEY_REUSED"),
   );
 
   for (const member of [ana!, ben!, cai!]) {
@@ -67,11 +66,8 @@ test("an edited message shows its new text and a mark to everybody, and keeps it
     ["helo", "hello"],
   );
   assert.equal((await versions(ana!)).length, 2, "the owner sees them");
-  await assert.rejects(versions(cai!), failsWith(ErrorReason.CHANGE_DENIED));
-  await assert.rejects(
-    edit(ana!, conversationId, sequence, "mine"),
-    failsWith(ErrorReason.CHANGE_DENIED),
-  );
+  await assert.rejects(versions(cai!), failsWith("CHANGE_DENIED"));
+  await assert.rejects(edit(ana!, conversationId, sequence, "mine"), failsWith("CHANGE_DENIED"));
   const raw = await ana!.messages.listEntries({
     conversationId,
     position: { case: "afterSequence", value: sequence },
@@ -109,7 +105,7 @@ test("the caption of a picture can be edited; its picture and its kind stay", {
   assert.ok(kind.case === "image");
   assert.equal(kind.value.caption, "my cat");
   assert.equal(kind.value.media?.source.value, url);
-  await assert.rejects(caption(place, "here"), failsWith(ErrorReason.CHANGE_DENIED));
+  await assert.rejects(caption(place, "here"), failsWith("CHANGE_DENIED"));
   await assert.rejects(
     edit(ana!, conversationId, picture, "a text"),
     (error) => reasonOf(error) !== undefined,
@@ -125,19 +121,19 @@ test("edits end with their window and their number; recalls by the author end af
   for (let n = 1; n <= 20; n++) await edit(ben!, conversationId, sequence, `v${n}`);
   await assert.rejects(
     edit(ben!, conversationId, sequence, "v21"),
-    failsWith(ErrorReason.CHANGE_LIMIT_REACHED),
+    failsWith("CHANGE_LIMIT_REACHED"),
   );
   const other = await say(ben!, conversationId, "other");
   await world.clock.advance(121_000);
   await untilIdsCanBeMade(world);
   const recall = (member: Member, ...sequences: bigint[]) =>
     member.changes.recallMessages({ conversationId, sequences });
-  await assert.rejects(recall(ben!, other), failsWith(ErrorReason.CHANGE_WINDOW_PASSED));
+  await assert.rejects(recall(ben!, other), failsWith("CHANGE_WINDOW_PASSED"));
   await edit(ben!, conversationId, other, "still editable");
   await recall(ana!, other);
   await assert.rejects(
     edit(ben!, conversationId, other, "too late"),
-    failsWith(ErrorReason.MESSAGE_RECALLED),
+    failsWith("MESSAGE_RECALLED"),
   );
 });
 
@@ -152,8 +148,8 @@ test("the author, admins and the owner recall messages, but an admin not those o
   const another = await say(cai!, conversationId, "another");
   const recall = (member: Member, sequences: bigint[], reason = "") =>
     member.changes.recallMessages({ conversationId, sequences, reason });
-  await assert.rejects(recall(cai!, [byOwner]), failsWith(ErrorReason.CHANGE_DENIED));
-  await assert.rejects(recall(ben!, [byMember, byOwner]), failsWith(ErrorReason.CHANGE_DENIED));
+  await assert.rejects(recall(cai!, [byOwner]), failsWith("CHANGE_DENIED"));
+  await assert.rejects(recall(ben!, [byMember, byOwner]), failsWith("CHANGE_DENIED"));
   assert.equal(shownText(await messageAt(ana!, conversationId, byMember)), "of a member");
   const { changedSequence } = await recall(ben!, [another, byMember], "off topic");
   for (const sequence of [byMember, another]) {
@@ -180,7 +176,7 @@ test("outsiders, former members and muted members change nothing", {
     () => member.changes.pinMessage({ conversationId, sequence }),
     () => member.changes.unpinMessage({ conversationId, sequence }),
   ];
-  const hidden = failsWith(ErrorReason.CONVERSATION_NOT_FOUND);
+  const hidden = failsWith("CONVERSATION_NOT_FOUND");
   for (const call of all(cai!)) await assert.rejects(call(), hidden);
   await assert.rejects(cai!.changes.deleteForMe({ conversationId, sequences: [sequence] }), hidden);
   await queryLogs(
@@ -188,10 +184,10 @@ test("outsiders, former members and muted members change nothing", {
     "UPDATE im.member SET muted_until_ms = 9000000000000 WHERE conversation_id = $1 AND user_id = $2",
     [conversationId, ben!.userId],
   );
-  await assert.rejects(edit(ben!, conversationId, sequence, "x"), failsWith(ErrorReason.MUTED));
+  await assert.rejects(edit(ben!, conversationId, sequence, "x"), failsWith("MUTED"));
   await assert.rejects(
     ben!.changes.setReactions({ conversationId, sequence, emojis: ["👍"] }),
-    failsWith(ErrorReason.MUTED),
+    failsWith("MUTED"),
   );
   await ana!.groups.removeMember({ groupId: conversationId, userId: ben!.userId });
   for (const call of all(ben!)) await assert.rejects(call(), hidden);

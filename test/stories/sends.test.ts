@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, test } from "node:test";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { failsWith } from "#platform/errors.fixture.ts";
 import { reasonOf } from "#platform/errors.ts";
 import {
-  failsWith,
   groupOf,
   type Member,
   makeAdmin,
@@ -42,7 +41,7 @@ test("a reply names its message; a recall also removes the quoted text", {
   await ana!.changes.recallMessages({ conversationId, sequences: [quoted] });
   for (const entry of await messagesOf(ben!, conversationId))
     assert.ok(!JSON.stringify(entry.content ?? "", noBigints).includes("quoted"));
-  const invalid = failsWith(ErrorReason.REPLY_TARGET_INVALID);
+  const invalid = failsWith("REPLY_TARGET_INVALID");
   for (const replyToSequence of [quoted, 1n, 99n])
     await assert.rejects(say(ben!, conversationId, "?", { replyToSequence }), invalid);
   await ana!.groups.addMembers({ groupId: conversationId, userIds: [cai!.userId] });
@@ -64,10 +63,10 @@ test("mentions are counted apart, exactly, through edits, recalls and deletions"
   await say(ana!, conversationId, "to all", { mentionAll: true });
   assert.deepEqual(await unreadOf(ben!, conversationId), [3, 2, 1]);
   assert.deepEqual(await unreadOf(ana!, conversationId), [1, 0, 0], "own ones do not count");
-  await assert.rejects(mention(ana!, dan!), failsWith(ErrorReason.MENTION_INVALID));
+  await assert.rejects(mention(ana!, dan!), failsWith("MENTION_INVALID"));
   await assert.rejects(
     say(ben!, conversationId, "all!", { mentionAll: true }),
-    failsWith(ErrorReason.MENTION_ALL_DENIED),
+    failsWith("MENTION_ALL_DENIED"),
   );
   await makeAdmin(world, conversationId, cai!.userId);
   await say(cai!, conversationId, "all!", { mentionAll: true });
@@ -101,7 +100,7 @@ test("extra data and the silent flag arrive unchanged; more than the limits is r
   const message = await messageAt(ben!, conversationId, sequence);
   assert.deepEqual(message!.extra, extra);
   assert.equal(message!.silent, true);
-  const refused = failsWith(ErrorReason.INVALID_ARGUMENT);
+  const refused = failsWith("INVALID_ARGUMENT");
   const wrong: Record<string, string>[] = [
     { ...extra, more: "" },
     { ["k".repeat(65)]: "" },
@@ -136,7 +135,7 @@ test("a late retry of a message that was edited or recalled gets its first answe
   await ana!.changes.recallMessages({ conversationId, sequences: [second.accepted!.sequence] });
   assert.deepEqual(await send(a, "a"), first);
   assert.deepEqual(await send(b, "b"), second);
-  await assert.rejects(send(a, "edited"), failsWith(ErrorReason.KEY_REUSED));
+  await assert.rejects(send(a, "edited"), failsWith("KEY_REUSED"));
   assert.equal((await messagesOf(ben!, conversationId)).length, 3);
 });
 
@@ -174,9 +173,9 @@ test("messages are forwarded by the server, one by one or merged, with their fir
   );
   await ana!.changes.recallMessages({ conversationId: from, sequences: [one] });
   assert.deepEqual(await forward(ben!, [two, one], { clientMessageIds }), first, "a retry");
-  await assert.rejects(forward(ben!, [one]), failsWith(ErrorReason.MESSAGE_RECALLED));
-  await assert.rejects(forward(ben!, [99n]), failsWith(ErrorReason.MESSAGE_NOT_FOUND));
-  await assert.rejects(forward(cai!, [two]), failsWith(ErrorReason.CONVERSATION_NOT_FOUND));
+  await assert.rejects(forward(ben!, [one]), failsWith("MESSAGE_RECALLED"));
+  await assert.rejects(forward(ben!, [99n]), failsWith("MESSAGE_NOT_FOUND"));
+  await assert.rejects(forward(cai!, [two]), failsWith("CONVERSATION_NOT_FOUND"));
   await assert.rejects(forward(ben!, [1n]), (e) => reasonOf(e) !== undefined);
 
   // A copy of a copy keeps the first author.
@@ -200,12 +199,9 @@ test("messages are forwarded by the server, one by one or merged, with their fir
       merge: true,
       fromConversationId: to,
     }),
-    failsWith(ErrorReason.FORWARD_DENIED),
+    failsWith("FORWARD_DENIED"),
   );
   const big: bigint[] = [];
   for (let n = 0; n < 8; n++) big.push(await say(ana!, from, "字".repeat(3_000)));
-  await assert.rejects(
-    forward(ben!, big, { merge: true }),
-    failsWith(ErrorReason.FORWARD_TOO_LARGE),
-  );
+  await assert.rejects(forward(ben!, big, { merge: true }), failsWith("FORWARD_TOO_LARGE"));
 });

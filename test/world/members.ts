@@ -1,8 +1,6 @@
-import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import { GroupService } from "#gen/lucky/group/v1/group_pb.js";
 import { ChangeService } from "#gen/lucky/message/v1/change_pb.js";
 import type { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
@@ -10,7 +8,6 @@ import { ConversationService } from "#gen/lucky/message/v1/conversation_pb.js";
 import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
 import { HistoryService } from "#gen/lucky/message/v1/history_pb.js";
 import { MessageService } from "#gen/lucky/message/v1/message_pb.js";
-import { reasonOf } from "#platform/errors.ts";
 import { clientOf, type Person, people, type Reachable, text } from "./people.ts";
 import { queryLogs, type World } from "./world.ts";
 
@@ -124,9 +121,3 @@ export function shownText(entry: Entry | undefined): string {
   const kind = entry?.content?.kind;
   return kind?.case === "text" ? kind.value.text : `(${kind?.case})`;
 }
-
-/** A check of assert.rejects: whether a call failed with a reason. */
-export const failsWith = (reason: ErrorReason) => (error: unknown) => {
-  assert.equal(ErrorReason[reasonOf(error) ?? 0], ErrorReason[reason]);
-  return true;
-};

@@ -11,7 +11,7 @@ import { spanKey } from "#platform/tracing/traces.ts";
 import type { ChangeDependencies } from "./change.ts";
 import { deleteForMe } from "./deletions.ts";
 import { editMessage } from "./edits.ts";
-import { pinMessage, unpinMessage } from "./pins.ts";
+import { setPin } from "./pins.ts";
 import type { Reactions } from "./reactions.ts";
 import { recallMessages } from "./recalls.ts";
 
@@ -52,14 +52,14 @@ export function changeService(
       mustServe();
       const { userId } = userOf(context);
       const pin = { conversationId, sequence, userId };
-      const changedSequence = await pinMessage(tracedBy(context), pin);
+      const changedSequence = await setPin(tracedBy(context), pin, "pin");
       return create(PinMessageResponseSchema, { changedSequence });
     },
     async unpinMessage({ conversationId, sequence }, context) {
       mustServe();
       const { userId } = userOf(context);
       const pin = { conversationId, sequence, userId };
-      const changedSequence = await unpinMessage(tracedBy(context), pin);
+      const changedSequence = await setPin(tracedBy(context), pin, "unpin");
       return create(UnpinMessageResponseSchema, { changedSequence });
     },
     async deleteForMe(request, context) {

@@ -1,18 +1,10 @@
 import assert from "node:assert/strict";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type pg from "pg";
-import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
 import type { ContentSchema } from "#gen/lucky/message/v1/content_pb.js";
 import type { Entry } from "#gen/lucky/message/v1/entry_pb.js";
-import { reasonOf } from "#platform/errors.ts";
 import type { ServerConfig } from "../config.ts";
 import { contentOf, type RunningServer, type Stand, toUser } from "../server.fixture.ts";
-
-/** Checks the reason of an error, for `assert.rejects`. */
-export const failsWith = (reason: keyof typeof ErrorReason) => (error: unknown) => {
-  assert.equal(ErrorReason[reasonOf(error)], reason, String(error));
-  return true;
-};
 
 let lastUser = 10_000;
 

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { EntrySchema } from "#gen/lucky/message/v1/entry_pb.js";
+import { failsWith } from "#platform/errors.fixture.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { Stand } from "../server.fixture.ts";
 import { textOf } from "../subscriber.fixture.ts";
-import { failsWith, Talk } from "./changes.fixture.ts";
+import { Talk } from "./changes.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 

@@ -26,56 +26,32 @@ export const COUNT_PINS = `
            WHERE conversation_id = $1::bigint AND pinned_sequence > 0 LIMIT $2::int) AS counted`;
 
 /**
- * Pins a message; returns the sequence of the message's last change. Throws CONVERSATION_NOT_FOUND,
- * MESSAGE_NOT_FOUND, MUTED, MESSAGE_RECALLED, CHANGE_DENIED, PIN_LIMIT_REACHED, UNAVAILABLE.
+ * Pins a message, or removes its pin; returns the sequence of the message's last change. Throws
+ * CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, MUTED, CHANGE_DENIED, OVERLOADED, UNAVAILABLE; for a pin also
+ * MESSAGE_RECALLED, PIN_LIMIT_REACHED.
  */
-export function pinMessage(
+export function setPin(
   d: ChangeDependencies,
   { conversationId, sequence: targetSequence, userId }: PinChange,
+  kind: "pin" | "unpin",
 ): Promise<bigint> {
   const sequence = Number(targetSequence);
+  const pinned = kind === "pin";
   return change(d, conversationId, async (client, conversation) => {
     const { view, target } = await readTarget(client, conversation, { userId, sequence });
     mustNotBeMuted(view, d.clock.now());
-    mustNotBeRecalled(target);
+    if (pinned) mustNotBeRecalled(target);
     mustMayPin(conversation, view);
     const { state, edits } = target;
-    if (state.pinnedSequence > 0n) return { answer: state.changedSequence };
-    await mustHaveRoom(client, conversationId, d.config.maxPins);
+    if (pinned === state.pinnedSequence > 0n) return { answer: state.changedSequence };
+    if (pinned) await mustHaveRoom(client, conversationId, d.config.maxPins);
     const written = await d.writeEntry(client, {
       conversationId,
       causedBy: userId,
-      content: { kind: { case: "pin", value: { targetSequence } } },
+      content: { kind: { case: kind, value: { targetSequence } } },
     });
     const changedSequence = BigInt(written.sequence);
-    Object.assign(state, { changedSequence, pinnedSequence: changedSequence });
-    await writeStates(client, conversationId, [{ sequence, edits, state }]);
-    return { answer: changedSequence, written: [written] };
-  });
-}
-
-/**
- * Removes the pin of a message; returns the sequence of the message's last change. Throws
- * CONVERSATION_NOT_FOUND, MESSAGE_NOT_FOUND, MUTED, CHANGE_DENIED, UNAVAILABLE.
- */
-export function unpinMessage(
-  d: ChangeDependencies,
-  { conversationId, sequence: targetSequence, userId }: PinChange,
-): Promise<bigint> {
-  const sequence = Number(targetSequence);
-  return change(d, conversationId, async (client, conversation) => {
-    const { view, target } = await readTarget(client, conversation, { userId, sequence });
-    mustNotBeMuted(view, d.clock.now());
-    mustMayPin(conversation, view);
-    const { state, edits } = target;
-    if (state.pinnedSequence === 0n) return { answer: state.changedSequence };
-    const written = await d.writeEntry(client, {
-      conversationId,
-      causedBy: userId,
-      content: { kind: { case: "unpin", value: { targetSequence } } },
-    });
-    const changedSequence = BigInt(written.sequence);
-    Object.assign(state, { changedSequence, pinnedSequence: 0n });
+    Object.assign(state, { changedSequence, pinnedSequence: pinned ? changedSequence : 0n });
     await writeStates(client, conversationId, [{ sequence, edits, state }]);
     return { answer: changedSequence, written: [written] };
   });

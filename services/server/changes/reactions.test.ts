@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { failsWith } from "#platform/errors.fixture.ts";
 import { detailOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { random } from "../random.fixture.ts";
 import { Stand } from "../server.fixture.ts";
-import { failsWith, folded, reactionsOf, Talk } from "./changes.fixture.ts";
+import { folded, reactionsOf, Talk } from "./changes.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { failsWith } from "#platform/errors.fixture.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
 import { contentOf, Stand, untilOutboxEmpty } from "../server.fixture.ts";
 import { textOf } from "../subscriber.fixture.ts";
-import { failsWith, Talk } from "./changes.fixture.ts";
+import { Talk } from "./changes.fixture.ts";
 
 const { pool } = await startTestPostgres({ after }, { max: 24 });
 

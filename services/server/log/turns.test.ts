@@ -3,9 +3,10 @@ import { after, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import pg from "pg";
 import { ErrorReason } from "#gen/lucky/error/v1/error_pb.js";
+import { failsWith } from "#platform/errors.fixture.ts";
 import { reasonOf } from "#platform/errors.ts";
 import { startTestPostgres } from "../../../test/backends/postgres.ts";
-import { failsWith, newUsers, Talk } from "../changes/changes.fixture.ts";
+import { newUsers, Talk } from "../changes/changes.fixture.ts";
 import { contentOf, Stand, toUser } from "../server.fixture.ts";
 import { Turns } from "./turns.ts";
 
