@@ -26,10 +26,11 @@ if _version_not_supported:
 
 
 class ChangeServiceStub:
-    """Changes messages that were sent. Every change that all members see is an entry of the log (kinds from
-    20 on), written in the transaction of the change, so that devices that were away learn of it too. All
-    methods fail with CONVERSATION_NOT_FOUND, for former members too, and for a message that the caller may not
-    see with MESSAGE_NOT_FOUND. The time windows and the limits are settings of the operator.
+    """Changes messages after they were sent. Each change that all members see is an entry of the log (kind 20 or
+    greater), written in the transaction of the change: devices that were offline get it when they catch up.
+    Only members may call the methods, and DeleteForMe also former members: others get CONVERSATION_NOT_FOUND.
+    All methods except DeleteForMe fail with MESSAGE_NOT_FOUND for a message that the caller may not see. The
+    operator can configure the time windows and the maximum numbers of edits, pins and different reactions.
     """
 
     def __init__(self, channel):
@@ -71,44 +72,46 @@ class ChangeServiceStub:
 
 
 class ChangeServiceServicer:
-    """Changes messages that were sent. Every change that all members see is an entry of the log (kinds from
-    20 on), written in the transaction of the change, so that devices that were away learn of it too. All
-    methods fail with CONVERSATION_NOT_FOUND, for former members too, and for a message that the caller may not
-    see with MESSAGE_NOT_FOUND. The time windows and the limits are settings of the operator.
+    """Changes messages after they were sent. Each change that all members see is an entry of the log (kind 20 or
+    greater), written in the transaction of the change: devices that were offline get it when they catch up.
+    Only members may call the methods, and DeleteForMe also former members: others get CONVERSATION_NOT_FOUND.
+    All methods except DeleteForMe fail with MESSAGE_NOT_FOUND for a message that the caller may not see. The
+    operator can configure the time windows and the maximum numbers of edits, pins and different reactions.
     """
 
     def EditMessage(self, request, context):
-        """Replaces the text of a message, or the caption of a picture, a video, a recording or a file. Only
-        the author may do so, within 24 hours, at most 20 times. A retry with the same client_message_id
-        returns the first answer. Fails with MUTED, MESSAGE_RECALLED, CHANGE_DENIED, CHANGE_WINDOW_PASSED,
-        CHANGE_LIMIT_REACHED, MENTION_INVALID, MENTION_ALL_DENIED or KEY_REUSED.
+        """Replaces the text of a message, or the caption of an image, a video, an audio recording or a file. Only
+        the author may edit, within 24 hours after the send, at most 20 times. A retry with the same
+        client_message_id returns the first response. Fails with MUTED, MESSAGE_RECALLED, CHANGE_DENIED,
+        CHANGE_WINDOW_PASSED, CHANGE_LIMIT_REACHED, MENTION_INVALID, MENTION_ALL_DENIED or KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecallMessages(self, request, context):
-        """Recalls messages: their content and all earlier versions of it are deleted, and what remains says
-        who recalled them. The author may do so within 2 minutes; admins and the owner of a group at any
-        time, except that an admin cannot recall a message of the owner. A repeated call changes nothing.
-        Fails with CHANGE_DENIED or CHANGE_WINDOW_PASSED; then no message was recalled.
+        """Recalls messages: deletes their content, current and earlier versions. The state of each message then
+        contains the user who recalled it. The author may recall within 2 minutes after the send; admins
+        and the owner of a group at any time, but an admin cannot recall a message of the owner. Recalls all
+        messages or none. A repeated call changes nothing. Fails with CHANGE_DENIED or CHANGE_WINDOW_PASSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetReactions(self, request, context):
-        """Sets the caller's reactions to a message: the whole set, so that a repeated call changes nothing.
-        Changes of many users are joined into one entry: at once in groups of up to 100 members, every 0.5 s
-        in groups of up to 1,000, every 2 s in larger ones. The answer is sent after the commit. Fails with
-        MUTED, MESSAGE_RECALLED, REACTION_INVALID or REACTION_LIMIT_REACHED.
+        """Replaces all reactions of the caller to a message, so a repeated call changes nothing. Each server batches
+        the calls of many users: a batch writes one entry for each message, or several for more than 500 changes.
+        The batches of a group start at least 0.5 s apart when it has more than 100 members, and 2 s when it has
+        more than 1,000. Returns after the commit. Fails with MUTED, MESSAGE_RECALLED, REACTION_INVALID or
+        REACTION_LIMIT_REACHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PinMessage(self, request, context):
-        """Pins a message for all members. In a group only admins and the owner may do so. A repeated call
+        """Pins a message for all members. In a group, only admins and the owner may pin. A repeated call
         changes nothing. Fails with MUTED, MESSAGE_RECALLED, CHANGE_DENIED or PIN_LIMIT_REACHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -116,18 +119,18 @@ class ChangeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnpinMessage(self, request, context):
-        """Removes the pin of a message. Whoever may pin may do so. A repeated call changes nothing. Fails with
-        MUTED or CHANGE_DENIED.
+        """Removes the pin of a message. Users who may pin may also unpin, including the pins of others. A repeated
+        call changes nothing. Fails with MUTED or CHANGE_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteForMe(self, request, context):
-        """Deletes messages for the caller alone, on all devices: no method returns their content to the
-        caller any more, and they do not count as unread. Nobody else notices. It cannot be undone. A
-        repeated call changes nothing. Sequences that are not of messages are ignored, those of tips too. Former members
-        may do so too.
+        """Deletes messages for the caller only, on all of the caller's devices: no method returns their content to
+        the caller any more, and they do not count as unread. Other users are not informed. The deletion cannot be
+        undone. A repeated call changes nothing. Sequences that do not belong to a message are ignored, for example
+        those of tips.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,10 +178,11 @@ def add_ChangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChangeService:
-    """Changes messages that were sent. Every change that all members see is an entry of the log (kinds from
-    20 on), written in the transaction of the change, so that devices that were away learn of it too. All
-    methods fail with CONVERSATION_NOT_FOUND, for former members too, and for a message that the caller may not
-    see with MESSAGE_NOT_FOUND. The time windows and the limits are settings of the operator.
+    """Changes messages after they were sent. Each change that all members see is an entry of the log (kind 20 or
+    greater), written in the transaction of the change: devices that were offline get it when they catch up.
+    Only members may call the methods, and DeleteForMe also former members: others get CONVERSATION_NOT_FOUND.
+    All methods except DeleteForMe fail with MESSAGE_NOT_FOUND for a message that the caller may not see. The
+    operator can configure the time windows and the maximum numbers of edits, pins and different reactions.
     """
 
     @staticmethod

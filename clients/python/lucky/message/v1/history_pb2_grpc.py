@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class HistoryServiceStub:
-    """Reads messages as people see them: with their content and state of now, and without the entries that
-    hold changes. All methods fail with CONVERSATION_NOT_FOUND. A former member sees what was written until
-    the time of leaving. The work of each call is bounded.
+    """Reads messages as users see them: with their current content and state, without the entries that hold
+    changes. All methods fail with CONVERSATION_NOT_FOUND for a user who never was a member. A former member
+    gets the messages that were written up to the time of leaving, with the content of that time; messages that
+    were recalled since have none. Each call reads a bounded number of rows.
     """
 
     def __init__(self, channel):
@@ -70,9 +71,10 @@ class HistoryServiceStub:
 
 
 class HistoryServiceServicer:
-    """Reads messages as people see them: with their content and state of now, and without the entries that
-    hold changes. All methods fail with CONVERSATION_NOT_FOUND. A former member sees what was written until
-    the time of leaving. The work of each call is bounded.
+    """Reads messages as users see them: with their current content and state, without the entries that hold
+    changes. All methods fail with CONVERSATION_NOT_FOUND for a user who never was a member. A former member
+    gets the messages that were written up to the time of leaving, with the content of that time; messages that
+    were recalled since have none. Each call reads a bounded number of rows.
     """
 
     def ListMessages(self, request, context):
@@ -83,33 +85,34 @@ class HistoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetMessages(self, request, context):
-        """Returns messages and tips by their sequences, for quotes and links. Those that do not exist or that
-        the caller may not see are left out; recalled ones have no content.
+        """Returns messages and tips by their sequences, for quotes and links. Omits those that do not exist or that
+        the caller may not see. Recalled messages have no content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListChangedMessages(self, request, context):
-        """Returns the messages of a range that changed after a sequence, each once, with their content and state
-        of now, in pages by ascending changed_sequence. A device that has skipped a part of the log makes its
-        older messages exact by it. Messages that the caller deleted for themselves are included when they
-        were changed otherwise.
+        """Returns the messages of a range that changed after a sequence, each once, with their current content and
+        state, in pages by ascending changed_sequence. A device that skipped a part of the log updates its older
+        messages with them. Messages that the caller deleted for themselves are included, without content, when an
+        entry also changed them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRevisions(self, request, context):
-        """Returns the earlier versions of an edited message in pages, oldest first; none for a recalled one. Only for
-        the author, and for admins and the owner of the group. Fails with MESSAGE_NOT_FOUND or CHANGE_DENIED.
+        """Returns the earlier versions of an edited message in pages, oldest first; none for a recalled message. Only
+        the author, and admins and the owner of the group, may read them. Fails with MESSAGE_NOT_FOUND or
+        CHANGE_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListReactions(self, request, context):
-        """Returns who reacted to a message, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
+        """Returns the reactions to a message with their users, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,9 +167,10 @@ def add_HistoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HistoryService:
-    """Reads messages as people see them: with their content and state of now, and without the entries that
-    hold changes. All methods fail with CONVERSATION_NOT_FOUND. A former member sees what was written until
-    the time of leaving. The work of each call is bounded.
+    """Reads messages as users see them: with their current content and state, without the entries that hold
+    changes. All methods fail with CONVERSATION_NOT_FOUND for a user who never was a member. A former member
+    gets the messages that were written up to the time of leaving, with the content of that time; messages that
+    were recalled since have none. Each call reads a bounded number of rows.
     """
 
     @staticmethod

@@ -312,7 +312,8 @@ type ErrorDetail struct {
 	// Greater than 0: the unchanged call or send may be retried after this delay, milliseconds, whatever
 	// the reason. 0: an unchanged retry does not help.
 	RetryAfterMs int64 `protobuf:"varint,2,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
-	// For INVALID_ARGUMENT: path of the field from the request, in the names of the contract, such as
+	// For INVALID_ARGUMENT and other reasons that concern one field, such as MENTION_INVALID: path of the field
+	// from the request, in the names of the contract, such as
 	// content.image.media.url or user_ids[3]; empty when no single field is at fault.
 	Field         string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
 	unknownFields protoimpl.UnknownFields

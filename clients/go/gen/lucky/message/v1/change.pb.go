@@ -28,8 +28,8 @@ type EditMessageRequest struct {
 	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Sequence of the message.
 	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Chosen by the device, unique among all its sends and edits in this conversation: it deduplicates
-	// retries. 1 to 64 characters of A-Z a-z 0-9 . _ -
+	// Chosen by the device, unique among all sends and edits of the user in this conversation: the server
+	// deduplicates retries by it. 1 to 64 characters of A-Z a-z 0-9 . _ -
 	ClientMessageId string `protobuf:"bytes,3,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"`
 	// The change.
 	//
@@ -38,7 +38,7 @@ type EditMessageRequest struct {
 	//	*EditMessageRequest_Text
 	//	*EditMessageRequest_Caption
 	Change isEditMessageRequest_Change `protobuf_oneof:"change"`
-	// The users whom the new text mentions, as in Send: they replace the earlier ones.
+	// The users whom the new text mentions, as in Send. They replace the earlier ones.
 	MentionedUserIds []int64 `protobuf:"varint,6,rep,packed,name=mentioned_user_ids,json=mentionedUserIds,proto3" json:"mentioned_user_ids,omitempty"`
 	// Whether the new text mentions all members, as in Send.
 	MentionAll    bool `protobuf:"varint,7,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
@@ -159,7 +159,7 @@ type EditMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sequence of the entry that holds the change.
 	ChangedSequence int64 `protobuf:"varint,1,opt,name=changed_sequence,json=changedSequence,proto3" json:"changed_sequence,omitempty"`
-	// When the server accepted it, milliseconds since the Unix epoch.
+	// When the server accepted the change, milliseconds since the Unix epoch.
 	EditedAtMs    int64 `protobuf:"varint,2,opt,name=edited_at_ms,json=editedAtMs,proto3" json:"edited_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -214,9 +214,9 @@ type RecallMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Sequences of the messages, 1 to 100, each once. Each counts as one send.
+	// Sequences of the messages, 1 to 100 different ones. Each counts as one send.
 	Sequences []int64 `protobuf:"varint,2,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
-	// Reason for the members, at most 255 characters; empty for none.
+	// Reason, shown to the members, at most 255 characters; empty for none.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -276,7 +276,7 @@ func (x *RecallMessagesRequest) GetReason() string {
 // Response of RecallMessages.
 type RecallMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sequence of the entry that holds the recalls; 0 when all messages had been recalled before.
+	// Sequence of the entry that holds the recalls; 0 when all messages were already recalled.
 	ChangedSequence int64 `protobuf:"varint,1,opt,name=changed_sequence,json=changedSequence,proto3" json:"changed_sequence,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -326,8 +326,8 @@ type SetReactionsRequest struct {
 	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Sequence of the message.
 	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// All reactions of the caller to the message, at most 3, each exactly one emoji of at most 32 bytes in
-	// UTF-8, each once. Empty removes all.
+	// All reactions of the caller to the message: at most 3 different ones, each exactly one emoji of at most
+	// 32 bytes in UTF-8. Empty removes all reactions.
 	Emojis        []string `protobuf:"bytes,3,rep,name=emojis,proto3" json:"emojis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -387,8 +387,8 @@ func (x *SetReactionsRequest) GetEmojis() []string {
 // Response of SetReactions.
 type SetReactionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sequence of the entry that holds the change; for a repeated call that changes nothing the
-	// changed_sequence of the message.
+	// Sequence of the entry that holds the change. When the call changes nothing: the changed_sequence of the
+	// message.
 	ChangedSequence int64 `protobuf:"varint,1,opt,name=changed_sequence,json=changedSequence,proto3" json:"changed_sequence,omitempty"`
 	// All reactions to the message.
 	Reactions     []*ReactionCount `protobuf:"bytes,2,rep,name=reactions,proto3" json:"reactions,omitempty"`
@@ -498,8 +498,8 @@ func (x *PinMessageRequest) GetSequence() int64 {
 // Response of PinMessage.
 type PinMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sequence of the entry that holds the change; for a repeated call that changes nothing the
-	// changed_sequence of the message.
+	// Sequence of the entry that holds the change. When the call changes nothing: the changed_sequence of the
+	// message.
 	ChangedSequence int64 `protobuf:"varint,1,opt,name=changed_sequence,json=changedSequence,proto3" json:"changed_sequence,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -600,8 +600,8 @@ func (x *UnpinMessageRequest) GetSequence() int64 {
 // Response of UnpinMessage.
 type UnpinMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sequence of the entry that holds the change; for a repeated call that changes nothing the
-	// changed_sequence of the message.
+	// Sequence of the entry that holds the change. When the call changes nothing: the changed_sequence of the
+	// message.
 	ChangedSequence int64 `protobuf:"varint,1,opt,name=changed_sequence,json=changedSequence,proto3" json:"changed_sequence,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -649,7 +649,7 @@ type DeleteForMeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Sequences of the messages, 1 to 100, each once. Each counts as one send.
+	// Sequences of the messages, 1 to 100 different ones. Each counts as one send.
 	Sequences     []int64 `protobuf:"varint,2,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1837,7 +1837,7 @@ type Reactions struct {
 	TargetSequence int64 `protobuf:"varint,1,opt,name=target_sequence,json=targetSequence,proto3" json:"target_sequence,omitempty"`
 	// All reactions to the message after this entry. They replace those of its state.
 	Counts []*ReactionCount `protobuf:"bytes,2,rep,name=counts,proto3" json:"counts,omitempty"`
-	// What changed, 1 to 500.
+	// The added and removed reactions, 1 to 500.
 	Deltas        []*Reactions_Delta `protobuf:"bytes,3,rep,name=deltas,proto3" json:"deltas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1894,7 +1894,7 @@ func (x *Reactions) GetDeltas() []*Reactions_Delta {
 	return nil
 }
 
-// How many users reacted to a message with one emoji.
+// Number of users who reacted to a message with one emoji.
 type ReactionCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The emoji.
@@ -2438,7 +2438,7 @@ func (*Merged_Item_ContactCard) isMerged_Item_Kind() {}
 
 func (*Merged_Item_Custom) isMerged_Item_Kind() {}
 
-// What one user added or removed.
+// A reaction that one user added or removed.
 type Reactions_Delta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The user.

@@ -38,8 +38,8 @@ type Entry struct {
 	SenderId int64 `protobuf:"varint,5,opt,name=sender_id,json=senderId,proto3" json:"sender_id,omitempty"`
 	// client_message_id of the send; empty for entries written by the server.
 	ClientMessageId string `protobuf:"bytes,6,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"`
-	// What has become of the message since; absent while nothing has. Set by the server whenever it reads
-	// the entry from the log; absent in live deliveries. A device keeps the state with the greater
+	// State of the message after its changes; absent for a message without changes. The server sets it when it
+	// reads the entry from the log; live deliveries do not have it. A device keeps the state with the greater
 	// changed_sequence.
 	State *MessageState `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
 	// The original of a forwarded message; absent for others. Set by the server.
@@ -212,7 +212,7 @@ func (x *Entry) GetNotCounted() bool {
 	return false
 }
 
-// What has become of a message since it was sent.
+// State of a message after its changes: edits, a recall, reactions, a pin.
 type MessageState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sequence of the entry with the last change of the message; 0: not changed by an entry. A device applies

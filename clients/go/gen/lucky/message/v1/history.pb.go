@@ -133,7 +133,7 @@ type isListMessagesRequest_Position interface {
 }
 
 type ListMessagesRequest_BeforeSequence struct {
-	// The last messages with a sequence less than this. 9007199254740991: the end of the conversation.
+	// The last messages with a sequence less than this; 9007199254740991 for the end of the conversation.
 	BeforeSequence int64 `protobuf:"varint,2,opt,name=before_sequence,json=beforeSequence,proto3,oneof"`
 }
 
@@ -143,13 +143,13 @@ type ListMessagesRequest_AfterSequence struct {
 }
 
 type ListMessagesRequest_AroundSequence struct {
-	// Messages around this sequence: about half of them before it, the others from it on.
+	// Messages around this sequence: at most half of the page before it, the rest from it on.
 	AroundSequence int64 `protobuf:"varint,4,opt,name=around_sequence,json=aroundSequence,proto3,oneof"`
 }
 
 type ListMessagesRequest_AtMs struct {
-	// Messages around the first one that was accepted at this time or later, milliseconds since the
-	// Unix epoch. Right to the difference between the clocks of the servers.
+	// Messages around the first entry that was accepted at this time or later, milliseconds since the
+	// Unix epoch. Accurate to the clock difference between the servers.
 	AtMs int64 `protobuf:"varint,5,opt,name=at_ms,json=atMs,proto3,oneof"`
 }
 
@@ -164,18 +164,18 @@ func (*ListMessagesRequest_AtMs) isListMessagesRequest_Position() {}
 // Response of ListMessages.
 type ListMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The page, in ascending order of sequence, without a gap. It may be shorter than page_size, even empty,
-	// where the log has many changes, and at 1 MiB of messages. Messages that the caller deleted for
-	// themselves are left out.
+	// The page, in ascending order of sequence, without a gap. It may have fewer messages than page_size, even
+	// none, where the log has many changes. It ends at 1 MiB of messages. Messages that the caller deleted for
+	// themselves are omitted.
 	Messages []*Entry `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Greater than 0: there may be older messages. Continue with this before_sequence. 0: the page reaches
-	// the beginning of what the caller may see.
+	// before_sequence for the next older page, which may be empty; 0: the page reaches the first sequence that
+	// the caller may see.
 	OlderBeforeSequence int64 `protobuf:"varint,2,opt,name=older_before_sequence,json=olderBeforeSequence,proto3" json:"older_before_sequence,omitempty"`
-	// Continue with this after_sequence for newer messages: all up to it are in this page or before it.
+	// after_sequence for the next newer page: this page covers the log up to here.
 	NewerAfterSequence int64 `protobuf:"varint,3,opt,name=newer_after_sequence,json=newerAfterSequence,proto3" json:"newer_after_sequence,omitempty"`
 	// Whether the page ends before last_sequence.
 	HasNewer bool `protobuf:"varint,4,opt,name=has_newer,json=hasNewer,proto3" json:"has_newer,omitempty"`
-	// The last sequence of the conversation that the caller may see, changes included.
+	// The last sequence of the conversation that the caller may see, including entries that hold changes.
 	LastSequence int64 `protobuf:"varint,5,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// Epoch of the log, see Conversation.
 	Epoch         int64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -260,7 +260,7 @@ type GetMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Sequences of the messages, 1 to 100, each once.
+	// Sequences of the messages, 1 to 100 different ones.
 	Sequences     []int64 `protobuf:"varint,2,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -313,9 +313,9 @@ func (x *GetMessagesRequest) GetSequences() []int64 {
 // Response of GetMessages.
 type GetMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The messages, in ascending order of sequence, at most 1 MiB of them: further ones are left out.
+	// The messages, in ascending order of sequence, at most 1 MiB. Further ones are omitted.
 	Messages []*Entry `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Whether messages were left out for their size. Ask for them again.
+	// Whether messages were omitted because of the limit of 1 MiB. Request those again.
 	Cut bool `protobuf:"varint,2,opt,name=cut,proto3" json:"cut,omitempty"`
 	// Epoch of the log, see Conversation.
 	Epoch         int64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -379,8 +379,8 @@ type ListChangedMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	ConversationId int64 `protobuf:"varint,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Only messages with a greater changed_sequence: the last sequence up to which the device's older
-	// messages are exact.
+	// Only messages with a greater changed_sequence: the sequence up to which the device has applied all changes
+	// to the messages of the range.
 	AfterSequence int64 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
 	// First sequence of the range.
 	FromSequence int64 `protobuf:"varint,3,opt,name=from_sequence,json=fromSequence,proto3" json:"from_sequence,omitempty"`
@@ -469,12 +469,12 @@ func (x *ListChangedMessagesRequest) GetPageToken() string {
 // Response of ListChangedMessages.
 type ListChangedMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The page, by ascending changed_sequence. It may be shorter than page_size, even empty, before the last
-	// page.
+	// The page, in ascending order of changed_sequence. Any page may have fewer messages than page_size, even
+	// none: only an empty next_page_token marks the last one.
 	Messages []*Entry `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All changes of the range up to this sequence are in the pages until the last one.
+	// On the last page: all pages together contain all changes of the range up to this sequence.
 	LastSequence int64 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// Epoch of the log, see Conversation.
 	Epoch         int64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`

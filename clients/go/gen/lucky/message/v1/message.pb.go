@@ -728,8 +728,8 @@ func (*ListEntriesRequest_BeforeSequence) isListEntriesRequest_Position() {}
 // Response of ListEntries.
 type ListEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The page, in ascending order of sequence, each entry with its content and state of now. A page ends
-	// at 1 MiB of entries, even when it then has fewer entries than page_size. Empty at the end of the log.
+	// The page, in ascending order of sequence, each entry with its current content and state. A page
+	// ends at 1 MiB of entries, even when it then has fewer entries than page_size. Empty at the end of the log.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// The last sequence of the conversation that the caller may see.
 	LastSequence int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`

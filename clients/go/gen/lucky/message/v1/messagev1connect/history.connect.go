@@ -56,18 +56,19 @@ const (
 type HistoryServiceClient interface {
 	// Returns a page of messages and tips, in ascending order of sequence.
 	ListMessages(context.Context, *connect.Request[v1.ListMessagesRequest]) (*connect.Response[v1.ListMessagesResponse], error)
-	// Returns messages and tips by their sequences, for quotes and links. Those that do not exist or that
-	// the caller may not see are left out; recalled ones have no content.
+	// Returns messages and tips by their sequences, for quotes and links. Omits those that do not exist or that
+	// the caller may not see. Recalled messages have no content.
 	GetMessages(context.Context, *connect.Request[v1.GetMessagesRequest]) (*connect.Response[v1.GetMessagesResponse], error)
-	// Returns the messages of a range that changed after a sequence, each once, with their content and state
-	// of now, in pages by ascending changed_sequence. A device that has skipped a part of the log makes its
-	// older messages exact by it. Messages that the caller deleted for themselves are included when they
-	// were changed otherwise.
+	// Returns the messages of a range that changed after a sequence, each once, with their current content and
+	// state, in pages by ascending changed_sequence. A device that skipped a part of the log updates its older
+	// messages with them. Messages that the caller deleted for themselves are included, without content, when an
+	// entry also changed them.
 	ListChangedMessages(context.Context, *connect.Request[v1.ListChangedMessagesRequest]) (*connect.Response[v1.ListChangedMessagesResponse], error)
-	// Returns the earlier versions of an edited message in pages, oldest first; none for a recalled one. Only for
-	// the author, and for admins and the owner of the group. Fails with MESSAGE_NOT_FOUND or CHANGE_DENIED.
+	// Returns the earlier versions of an edited message in pages, oldest first; none for a recalled message. Only
+	// the author, and admins and the owner of the group, may read them. Fails with MESSAGE_NOT_FOUND or
+	// CHANGE_DENIED.
 	ListRevisions(context.Context, *connect.Request[v1.ListRevisionsRequest]) (*connect.Response[v1.ListRevisionsResponse], error)
-	// Returns who reacted to a message, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
+	// Returns the reactions to a message with their users, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
 	ListReactions(context.Context, *connect.Request[v1.ListReactionsRequest]) (*connect.Response[v1.ListReactionsResponse], error)
 	// Returns the pinned messages in pages, latest pin first.
 	ListPins(context.Context, *connect.Request[v1.ListPinsRequest]) (*connect.Response[v1.ListPinsResponse], error)
@@ -173,18 +174,19 @@ func (c *historyServiceClient) ListPins(ctx context.Context, req *connect.Reques
 type HistoryServiceHandler interface {
 	// Returns a page of messages and tips, in ascending order of sequence.
 	ListMessages(context.Context, *connect.Request[v1.ListMessagesRequest]) (*connect.Response[v1.ListMessagesResponse], error)
-	// Returns messages and tips by their sequences, for quotes and links. Those that do not exist or that
-	// the caller may not see are left out; recalled ones have no content.
+	// Returns messages and tips by their sequences, for quotes and links. Omits those that do not exist or that
+	// the caller may not see. Recalled messages have no content.
 	GetMessages(context.Context, *connect.Request[v1.GetMessagesRequest]) (*connect.Response[v1.GetMessagesResponse], error)
-	// Returns the messages of a range that changed after a sequence, each once, with their content and state
-	// of now, in pages by ascending changed_sequence. A device that has skipped a part of the log makes its
-	// older messages exact by it. Messages that the caller deleted for themselves are included when they
-	// were changed otherwise.
+	// Returns the messages of a range that changed after a sequence, each once, with their current content and
+	// state, in pages by ascending changed_sequence. A device that skipped a part of the log updates its older
+	// messages with them. Messages that the caller deleted for themselves are included, without content, when an
+	// entry also changed them.
 	ListChangedMessages(context.Context, *connect.Request[v1.ListChangedMessagesRequest]) (*connect.Response[v1.ListChangedMessagesResponse], error)
-	// Returns the earlier versions of an edited message in pages, oldest first; none for a recalled one. Only for
-	// the author, and for admins and the owner of the group. Fails with MESSAGE_NOT_FOUND or CHANGE_DENIED.
+	// Returns the earlier versions of an edited message in pages, oldest first; none for a recalled message. Only
+	// the author, and admins and the owner of the group, may read them. Fails with MESSAGE_NOT_FOUND or
+	// CHANGE_DENIED.
 	ListRevisions(context.Context, *connect.Request[v1.ListRevisionsRequest]) (*connect.Response[v1.ListRevisionsResponse], error)
-	// Returns who reacted to a message, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
+	// Returns the reactions to a message with their users, latest first, in pages. Fails with MESSAGE_NOT_FOUND.
 	ListReactions(context.Context, *connect.Request[v1.ListReactionsRequest]) (*connect.Response[v1.ListReactionsResponse], error)
 	// Returns the pinned messages in pages, latest pin first.
 	ListPins(context.Context, *connect.Request[v1.ListPinsRequest]) (*connect.Response[v1.ListPinsResponse], error)
